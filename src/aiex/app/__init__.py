@@ -1,0 +1,1 @@
+"""The composition root: settings once, backends by name, opened in order."""

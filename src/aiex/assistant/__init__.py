@@ -1,0 +1,1 @@
+"""The verbs people ask for, and the prompts they render."""

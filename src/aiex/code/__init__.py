@@ -1,0 +1,1 @@
+"""Pure functions over source text: bytes in, values out."""

@@ -1,0 +1,65 @@
+"""Identifiers: short, sortable by time, safe in a path, a key and a URL."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+__all__ = ["content_id", "new_id"]
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_TIME_DIGITS = 9
+_ENTROPY_BYTES = 10
+
+
+def _base32(number: int, digits: int) -> str:
+    text = ""
+    for _ in range(digits):
+        number, low = divmod(number, 32)
+        text = _ALPHABET[low] + text
+    return text
+
+
+def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
+    """Return an identifier such as `req_0d8f3k2m1x4c5v6b7n8m9p0q2r`.
+
+    Identifiers of one prefix sort by the millisecond in which they were made.
+
+    Args:
+        prefix: What the identifier names, lower-case letters.
+        now: Wall time, aware.
+        entropy: At least 10 random bytes; 80 bits of them are used.
+
+    Raises:
+        ValueError: *entropy* is too short.
+
+    Example:
+        >>> from datetime import UTC
+        >>> new_id("req", now=datetime(2026, 1, 1, tzinfo=UTC), entropy=bytes(10))
+        'req_1kdvhyh000000000000000000'
+    """
+    if len(entropy) < _ENTROPY_BYTES:
+        msg = f"{_ENTROPY_BYTES} random bytes are needed, got {len(entropy)}"
+        raise ValueError(msg)
+    millis = int(now.timestamp() * 1000)
+    tail = int.from_bytes(entropy[:_ENTROPY_BYTES], "big")
+    return f"{prefix}_{_base32(millis, _TIME_DIGITS)}{_base32(tail, 16)}"
+
+
+def content_id(*parts: str, digits: int = 12) -> str:
+    """Return a stable identifier of *parts*: the same parts give the same identifier for ever.
+
+    Args:
+        parts: Texts whose order counts; any text is allowed.
+        digits: Length of the answer in hexadecimal digits, 1 to 64.
+
+    Example:
+        >>> content_id("ruff:F401", "a.py", "import os")
+        '8e11a8dd0d4e'
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(8, "big"))
+        digest.update(raw)
+    return digest.hexdigest()[:digits]

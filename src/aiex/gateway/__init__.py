@@ -1,0 +1,1 @@
+"""One door for every interface: admit, run, stream, attach, replay, cancel."""

@@ -1,0 +1,1 @@
+"""Front doors that turn a wire or a terminal into a request and render events."""

@@ -1,0 +1,1 @@
+"""Talking to models: adapters, coordinator, strategies, pricing."""

@@ -1,0 +1,1 @@
+"""One provider each: our types to its wire and back."""

@@ -1,0 +1,1 @@
+"""Staying alive, knowing no domain: supervisor, processes, clock."""

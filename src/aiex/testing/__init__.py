@@ -1,0 +1,1 @@
+"""Fakes and harnesses, shipped for ourselves and for the authors of plugins."""
