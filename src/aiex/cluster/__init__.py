@@ -1,1 +1,43 @@
 """Being many: the Protocols of store, leases, queue and log, and the backends that satisfy them."""
+
+from aiex.cluster.ports import (
+    DELETE,
+    LIMITS,
+    CounterPort,
+    Guard,
+    Index,
+    Lease,
+    LeasePort,
+    Limits,
+    LogPort,
+    LogRecord,
+    Message,
+    QueueItem,
+    QueuePort,
+    ReadLevel,
+    Record,
+    Store,
+    TableSpec,
+    Write,
+)
+
+__all__ = [
+    "DELETE",
+    "LIMITS",
+    "CounterPort",
+    "Guard",
+    "Index",
+    "Lease",
+    "LeasePort",
+    "Limits",
+    "LogPort",
+    "LogRecord",
+    "Message",
+    "QueueItem",
+    "QueuePort",
+    "ReadLevel",
+    "Record",
+    "Store",
+    "TableSpec",
+    "Write",
+]

@@ -21,7 +21,7 @@ def _base32(number: int, digits: int) -> str:
 
 
 def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
-    """Return an identifier such as `req_0d8f3k2m1x4c5v6b7n8m9p0q2r`.
+    """Return an identifier such as `req_1kdvdna00r3c5v6b7n8m9p0q2`.
 
     Identifiers of one prefix sort by the millisecond in which they were made.
 
@@ -36,7 +36,7 @@ def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
     Example:
         >>> from datetime import UTC
         >>> new_id("req", now=datetime(2026, 1, 1, tzinfo=UTC), entropy=bytes(10))
-        'req_1kdvhyh000000000000000000'
+        'req_1kdvdna000000000000000000'
     """
     if len(entropy) < _ENTROPY_BYTES:
         msg = f"{_ENTROPY_BYTES} random bytes are needed, got {len(entropy)}"
@@ -55,7 +55,7 @@ def content_id(*parts: str, digits: int = 12) -> str:
 
     Example:
         >>> content_id("ruff:F401", "a.py", "import os")
-        '8e11a8dd0d4e'
+        '2e27ce5d0007'
     """
     digest = hashlib.sha256()
     for part in parts:

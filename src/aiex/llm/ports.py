@@ -1,0 +1,229 @@
+"""The seams of this room: what an adapter is, and what the coordinator lets others decide."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Literal, Protocol
+
+import msgspec
+
+from aiex.core import Delta, Embedding, ModelCall, Principal, Usage
+
+__all__ = [
+    "Adapter",
+    "CallRecord",
+    "CallSink",
+    "Endpoint",
+    "Limiter",
+    "ModelInfo",
+    "Reservation",
+    "Strategy",
+    "Timeouts",
+]
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to wait for what, in seconds.
+
+    Attributes:
+        connect: For the connection.
+        first_token: From the sent request to the first delta that is generation (a model that
+            is loaded on demand counts here).
+        between_chunks: Between two deltas that are generation; keep-alives do not count.
+        total: For the whole call, retries and failover included.
+    """
+
+    connect: float = 5.0
+    first_token: float = 120.0
+    between_chunks: float = 60.0
+    total: float = 600.0
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model as its provider describes it.
+
+    Attributes:
+        provider: Name of the provider.
+        name: Name of the model as the provider knows it.
+        context_tokens: Largest window; `None` if unknown.
+        max_output_tokens: Longest reply; `None` if unknown.
+        is_loaded: Whether it is in memory (local providers); `None` where that means nothing.
+        loaded_context_tokens: Window it was loaded with; `None` if unknown or not loaded.
+        size_bytes: Size on disk; `None` if unknown.
+        kind: What it does.
+        capabilities: Such as `tools`, `vision`, `thinking`; empty if unknown.
+    """
+
+    provider: str
+    name: str
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    is_loaded: bool | None = None
+    loaded_context_tokens: int | None = None
+    size_bytes: int | None = None
+    kind: Literal["chat", "embedding", "unknown"] = "chat"
+    capabilities: tuple[str, ...] = ()
+
+
+class Adapter(AbstractAsyncContextManager["Adapter"], Protocol):
+    """One provider. Entered before use; leaving closes its connections.
+
+    Every method raises the tree under `core.ProviderError` and `core.LimitError`, with
+    `transient` and `retry_after` set from what the provider said; it never retries.
+    """
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider: `openai`, `anthropic`, `ollama`, `lm_studio`, `local`."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached without leaving this machine."""
+
+    def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
+        """Yield the reply's deltas, the last of which is a `Finish`.
+
+        Closing the generator closes the connection, which stops the provider's work.
+
+        Raises:
+            IncompleteStreamError: The stream ended without its wire's terminal marker.
+        """
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Return the models that it serves."""
+
+    async def describe(self, model: str) -> ModelInfo | None:
+        """Return what the provider knows of one model; `None` if it does not serve it."""
+
+    async def count_tokens(self, call: ModelCall) -> int | None:
+        """Return the prompt's tokens by the provider's count; `None` where it has none."""
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embedding:
+        """Return one vector a text.
+
+        Raises:
+            InvalidCallError: The provider has no embeddings.
+        """
+
+    async def probe(self) -> None:
+        """Return if the provider answers; cheap, and never a paid completion."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One model of one provider on one node: what a strategy picks.
+
+    Attributes:
+        provider: Name of the provider.
+        model: Name of the model.
+        node: Node it is on; `local` on this one.
+        context_tokens: Window; `None` if unknown.
+        is_loopback: Whether it is reached without leaving this machine.
+        preference: Order wished by configuration, 0 first.
+        in_flight: Calls under way by our own count.
+    """
+
+    provider: str
+    model: str
+    node: str = "local"
+    context_tokens: int | None = None
+    is_loopback: bool = False
+    preference: int = 0
+    in_flight: int = 0
+
+
+class Strategy(Protocol):
+    """Orders the endpoints that may take a call; a pure function."""
+
+    def __call__(self, endpoints: Sequence[Endpoint], /, *, entropy: float) -> Sequence[Endpoint]:
+        """Return *endpoints*, best first.
+
+        Args:
+            endpoints: Those that can take the call.
+            entropy: A random number in [0, 1).
+        """
+
+
+class Reservation(Protocol):
+    """What was set aside for one attempt; settled exactly once, or it expires by itself."""
+
+    async def settle(self, usage: Usage | None, *, cost_usd_micros: int | None) -> None:
+        """Replace the estimate by what was used; `None` when the provider did not say."""
+
+
+class Limiter(Protocol):
+    """Decides whether a call may be made, before it is made."""
+
+    async def reserve(
+        self,
+        principal: Principal,
+        endpoint: Endpoint,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cost_usd_micros: int | None,
+    ) -> Reservation:
+        """Set aside what the call may use at most.
+
+        Raises:
+            RateLimitError: A rate is used up; `retry_after` says for how long.
+            BudgetError: A budget is used up.
+        """
+
+
+class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of one call of a model: the row of `llm_interaction`.
+
+    Attributes:
+        id: Identifier of the call.
+        request_id: Request that it was made for.
+        at: Aware UTC time of its start.
+        user: Who asked.
+        interface: Through which door.
+        verb: For which verb.
+        provider: Name of the provider.
+        model: Model that was asked.
+        answered_by: Model that answered, by the provider's word; `None` if it did not say.
+        attempt: 1 for the first try of the request.
+        outcome: `ok`, or the code of the error, or `cancelled`.
+        finish: Why the model stopped; `None` if it did not get there.
+        usage: What was billed; `None` if the provider did not say.
+        cost_usd_micros: Cost in micro-dollars; `None` when unpriced or the usage unknown.
+        price_version: Version of the price table, or `unpriced`; `None` if no usage is known.
+        estimated_input_tokens: Our own count of the prompt.
+        first_token_ms: Milliseconds to the first delta; `None` if none came.
+        duration_ms: Milliseconds in all.
+        prompt: The messages as JSON, only where the user asked to keep them.
+        reply: The reply's text, only where the user asked to keep it.
+        schema: Version of this record.
+    """
+
+    id: str
+    request_id: str
+    at: datetime
+    user: str
+    interface: str
+    verb: str
+    provider: str
+    model: str
+    attempt: int
+    outcome: str
+    estimated_input_tokens: int
+    duration_ms: int
+    answered_by: str | None = None
+    finish: str | None = None
+    usage: Usage | None = None
+    cost_usd_micros: int | None = None
+    price_version: str | None = None
+    first_token_ms: int | None = None
+    prompt: str | None = None
+    reply: str | None = None
+    schema: int = 1
+
+
+class CallSink(Protocol):
+    """Takes the record of each call."""
+
+    async def record(self, call: CallRecord) -> None:
+        """Keep *call*; never raises for a full or absent store, and never blocks the stream."""
