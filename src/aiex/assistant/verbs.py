@@ -10,7 +10,7 @@ from aiex.core import EventBody, Finished, Request
 
 __all__ = ["Run", "Verb"]
 
-A_contra = TypeVar("A_contra", bound=msgspec.Struct, contravariant=True)
+A = TypeVar("A", bound=msgspec.Struct)
 
 
 class Run(Protocol):
@@ -24,7 +24,7 @@ class Run(Protocol):
         """Send one event; `Finished` and `Failed` are the gateway's to send."""
 
 
-class Verb(Protocol[A_contra]):
+class Verb(Protocol[A]):
     """Something that people ask for. Collaborators are taken in `__init__`."""
 
     @property
@@ -32,8 +32,8 @@ class Verb(Protocol[A_contra]):
         """Name of the verb, such as `explain`."""
 
     @property
-    def arguments_type(self) -> type[A_contra]:
+    def arguments_type(self) -> type[A]:
         """Type that `Request.arguments` is decoded to, once, at admission."""
 
-    async def run(self, arguments: A_contra, run: Run) -> Finished:
+    async def run(self, arguments: A, run: Run) -> Finished:
         """Do it and return the last event's body; failures are raised."""
