@@ -12,23 +12,8 @@ __all__ = ["PROJECT_LANGUAGES", "project_files"]
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_][A-Za-z0-9]+)*")
 _ELIXIR_RESERVED = frozenset(
-    [
-        "after",
-        "and",
-        "catch",
-        "do",
-        "else",
-        "end",
-        "false",
-        "fn",
-        "in",
-        "nil",
-        "not",
-        "or",
-        "rescue",
-        "true",
-        "when",
-    ]
+    {"after", "and", "catch", "do", "else", "end", "false", "fn", "in", "nil", "not", "or"}
+    | {"rescue", "true", "when"}
 )
 
 
