@@ -129,7 +129,8 @@ class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     Attributes:
         wire: Wire that it came from, such as `anthropic_messages`.
-        json: The part as JSON.
+        json: The part as JSON: a whole block if it has a `type`, else an object of further
+            keys of the part before it.
     """
 
     wire: str
@@ -163,8 +164,9 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         description: What it does, for the model.
         parameters: JSON Schema of its arguments, as JSON; `None` where a wire gave none.
         strict: Whether arguments must match the schema; `None` for the provider's default.
-        opaque: The whole tool as its wire wrote it, for tools that are not functions; `None`
-            for functions.
+        opaque: The whole tool as its wire wrote it, for tools that are not functions (their
+            *parameters* are `None`) and for functions with keys of their wire; `None` for plain
+            functions.
     """
 
     name: str
@@ -213,7 +215,9 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         context_tokens: Window to ask of a provider that takes one (Ollama's num_ctx); `None`
             to let the adapter compute it.
         extra: Further top-level keys of the wire body, as JSON by name: passed on untouched to
-            a provider that speaks the wire they came from.
+            a provider that speaks the wire they came from. Under the name of an object that a
+            wire makes of other fields, they are the rest of its keys.
+        wire: Wire that *extra* is written for, such as `openai_chat`; `None` for any.
     """
 
     model: str
@@ -232,6 +236,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str | None = None
     context_tokens: int | None = None
     extra: dict[str, msgspec.Raw] = msgspec.field(default_factory=dict)
+    wire: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,0 +1,121 @@
+"""Reads a JSON object key by key and knows which keys are left over, so that none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+import msgspec
+
+from aiex.core import InvalidCallError
+
+__all__ = ["Fields", "as_object", "elements", "is_null"]
+
+T = TypeVar("T")
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def is_null(raw: msgspec.Raw) -> bool:
+    """Return whether *raw* is the JSON `null`."""
+    return bytes(raw).strip() == b"null"
+
+
+class Fields:
+    """One JSON object of a request body.
+
+    Args:
+        raw: The object as JSON.
+        where: Its place in the body, for messages, such as `messages[2]`.
+
+    Raises:
+        InvalidCallError: It is not a JSON object.
+    """
+
+    def __init__(self, raw: bytes | msgspec.Raw, where: str) -> None:
+        self._where = where
+        try:
+            self._left = _OBJECT.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidCallError(f"{where} is not a JSON object: {error}") from error
+
+    def take(self, name: str, kind: type[T]) -> T | None:
+        """Return the value of *name* and count it as read; `None` if absent or null.
+
+        Raises:
+            InvalidCallError: The value is not of *kind*.
+        """
+        raw = self._left.pop(name, None)
+        if raw is None or is_null(raw):
+            return None
+        if kind is msgspec.Raw:
+            return cast("T", raw)
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidCallError(f"{self._where}.{name}: {error}") from error
+
+    def need(self, name: str, kind: type[T]) -> T:
+        """Return the value of *name*, which must be there.
+
+        Raises:
+            InvalidCallError: It is absent, null or not of *kind*.
+        """
+        value = self.take(name, kind)
+        if value is None:
+            raise InvalidCallError(f"{self._where}.{name} is missing")
+        return value
+
+    def choice(self, name: str, choices: Sequence[T]) -> T:
+        """Return the value of *name*, which must be one of the strings *choices*.
+
+        Raises:
+            InvalidCallError: It is not.
+        """
+        value = self.need(name, str)
+        for one in choices:
+            if one == value:
+                return one
+        raise InvalidCallError(f"{self._where}.{name} is {value!r}, which is none of {choices}")
+
+    def peek(self, name: str) -> bytes:
+        """Return the JSON of *name* without counting it as read; empty if it is absent."""
+        return bytes(self._left.get(name, b"")).strip()
+
+    def left(self) -> dict[str, msgspec.Raw]:
+        """Return the keys that were not read and are not null."""
+        return {name: raw for name, raw in self._left.items() if not is_null(raw)}
+
+
+def elements(raw: bytes | msgspec.Raw, where: str) -> Iterable[tuple[str, msgspec.Raw]]:
+    """Return the elements of a JSON array, each with its place.
+
+    Raises:
+        InvalidCallError: It is not a JSON array.
+    """
+    try:
+        array = _ARRAY.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidCallError(f"{where} is not a JSON array: {error}") from error
+    return [(f"{where}[{index}]", element) for index, element in enumerate(array)]
+
+
+def as_object(arguments: str) -> msgspec.Raw:
+    """Return the arguments of a tool call as a JSON object, for wires that want one.
+
+    What a model wrote is not always an object; then it becomes the only value of one, so that
+    the conversation stays one that the provider accepts.
+
+    Example:
+        >>> bytes(as_object('{"a": 1}')), bytes(as_object("")), bytes(as_object("[1"))
+        (b'{"a": 1}', b'{}', b'{"arguments":"[1"}')
+    """
+    text = arguments.strip()
+    if not text:
+        return msgspec.Raw(b"{}")
+    try:
+        _OBJECT.decode(text)
+    except msgspec.DecodeError:
+        wrapped: dict[str, Any] = {"arguments": arguments}
+        return msgspec.Raw(msgspec.json.encode(wrapped))
+    return msgspec.Raw(text.encode())

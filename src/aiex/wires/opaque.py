@@ -1,0 +1,46 @@
+"""What only its own wire understands, kept beside the parts so that it is lost nowhere.
+
+An `OpaquePart` is one of two things. With a `type` in its JSON it is a whole block, such as the
+result of a tool that runs at the provider. Without one it holds further keys of the part before
+it (of the message, on the wire of chat completions), such as `cache_control` or `citations`.
+Codecs of other wires skip both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from aiex.core import OpaquePart
+
+__all__ = ["citation_keys", "is_block", "keys_part", "merged"]
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_CITATION_KEYS = {"anthropic_messages": "citations"}
+
+
+def is_block(part: OpaquePart) -> bool:
+    """Return whether *part* is a whole block; otherwise it holds keys of the part before it."""
+    return "type" in _OBJECT.decode(part.json)
+
+
+def keys_part(wire: str, keys: Mapping[str, object]) -> OpaquePart:
+    """Return *keys* as further keys of the part before it."""
+    return OpaquePart(wire=wire, json=msgspec.Raw(msgspec.json.encode(keys)))
+
+
+def citation_keys(citations: Iterable[OpaquePart]) -> OpaquePart:
+    """Return several citations of one part as its further keys."""
+    found = tuple(citations)
+    key = _CITATION_KEYS.get(found[0].wire, "annotations")
+    return keys_part(found[0].wire, {key: [citation.json for citation in found]})
+
+
+def merged(parts: Iterable[OpaquePart], wire: str) -> dict[str, msgspec.Raw]:
+    """Return the keys that *parts* add to the part before them on *wire*."""
+    keys: dict[str, msgspec.Raw] = {}
+    for part in parts:
+        if part.wire == wire:
+            keys.update(_OBJECT.decode(part.json))
+    return keys
