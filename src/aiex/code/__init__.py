@@ -1,5 +1,10 @@
 """Pure functions over source text: bytes in, values out."""
 
+from aiex.code.tracebacks import (
+    Frame,
+    Traceback,
+    read_traceback,
+)
 from aiex.code.values import (
     Call,
     FileFacts,
@@ -13,9 +18,12 @@ from aiex.code.values import (
 __all__ = [
     "Call",
     "FileFacts",
+    "Frame",
     "Import",
     "Language",
     "LineCounts",
     "Symbol",
     "SymbolKind",
+    "Traceback",
+    "read_traceback",
 ]

@@ -50,12 +50,14 @@ class RelatedSymbol(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     Attributes:
         path: File, relative to the root.
         line: First line of the definition, 1-based.
+        end_line: Its last line.
         name: Qualified name.
         signature: Its head on one line.
     """
 
     path: str
     line: int
+    end_line: int
     name: str
     signature: str = ""
 

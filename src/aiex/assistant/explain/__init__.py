@@ -1,0 +1,1 @@
+"""`explain`: the facts first, then a model's words about them."""

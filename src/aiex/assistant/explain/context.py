@@ -1,0 +1,145 @@
+"""What of the project a model should see of a file or a definition, most important first. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiex.code import FileFacts, Symbol
+from aiex.context import Item, fold
+from aiex.core import CallSite, ExplainFacts, RelatedSymbol
+
+__all__ = ["around", "items_of_file", "items_of_symbol", "neighbour_paths"]
+
+_COMMENT = {"python": "#", "elixir": "#"}
+_FUNCTIONS = frozenset({"function", "method", "constructor", "macro"})
+_MOST_CALLED = 8
+_MOST_CALLERS = 6
+_LINES_AROUND = 3
+_LONGEST_HEAD = 20
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
+_END_OF_HEAD = re.compile(r"(?::|\{|\bdo|->|=>|=)\s*(?:#.*|//.*)?$")
+
+
+def neighbour_paths(facts: ExplainFacts) -> tuple[str, ...]:
+    """Return the other files that the items of *facts* quote, each once."""
+    called = [c.path for c in facts.calls[:_MOST_CALLED]]
+    callers = [c.path for c in facts.callers[:_MOST_CALLERS]]
+    return tuple(p for p in dict.fromkeys([*called, *callers]) if p != facts.path)
+
+
+def items_of_file(
+    path: str, text: str, file: FileFacts, facts: ExplainFacts, texts: Mapping[str, str]
+) -> list[Item]:
+    """Return what to show of a whole file.
+
+    Args:
+        path: File, relative to the root; may be empty.
+        text: Its text.
+        file: What was read from it.
+        facts: The facts that will be told.
+        texts: Texts of the files that `neighbour_paths` named, by path.
+    """
+    comment = _COMMENT.get(file.language, "//")
+    private = [s for s in file.symbols if not s.is_public]
+    subject = Item(
+        path=path,
+        start_line=1,
+        text=text,
+        reason="what is explained",
+        shorter=(
+            fold(text, _bodies(text, private), comment=comment),
+            fold(text, _bodies(text, file.symbols), comment=comment),
+        ),
+    )
+    return [subject, *_calling(facts.callers, texts)]
+
+
+def items_of_symbol(
+    path: str,
+    text: str,
+    file: FileFacts,
+    symbol: Symbol,
+    facts: ExplainFacts,
+    texts: Mapping[str, str],
+) -> list[Item]:
+    """Return what to show of one definition; *texts* must hold *path* too."""
+    source = _slice(text, symbol.start_line, symbol.end_line)
+    inner = [
+        s
+        for s in file.symbols
+        if symbol.start_line < s.start_line and s.end_line <= symbol.end_line
+    ]
+    moved = [
+        (first - symbol.start_line + 1, last - symbol.start_line + 1)
+        for first, last in _bodies(text, inner)
+    ]
+    comment = _COMMENT.get(file.language, "//")
+    subject = Item(
+        path=path,
+        start_line=symbol.start_line,
+        text=source,
+        reason="what is explained",
+        shorter=(fold(source, moved, comment=comment),),
+    )
+    return [
+        subject,
+        *_called(facts.calls, texts),
+        *_calling(facts.callers, texts),
+    ]
+
+
+def around(path: str, text: str, line: int, *, reason: str, lines: int = 15) -> Item:
+    """Return the lines around *line*, with shorter forms nearer to it."""
+    nearer = (lines // 2, _LINES_AROUND)
+    return Item(
+        path=path,
+        start_line=max(1, line - lines),
+        text=_slice(text, line - lines, line + lines),
+        reason=reason,
+        shorter=tuple(_slice(text, line - n, line + n) for n in nearer),
+    )
+
+
+def _called(calls: Sequence[RelatedSymbol], texts: Mapping[str, str]) -> Iterable[Item]:
+    for called in calls[:_MOST_CALLED]:
+        if called.path in texts:
+            yield Item(
+                path=called.path,
+                start_line=called.line,
+                text=_slice(texts[called.path], called.line, called.end_line),
+                reason=f"{called.name} is called",
+                shorter=(f"{called.signature}\n",) if called.signature else (),
+            )
+
+
+def _calling(callers: Sequence[CallSite], texts: Mapping[str, str]) -> Iterable[Item]:
+    for site in callers[:_MOST_CALLERS]:
+        text = texts.get(site.path)
+        if text is None:
+            continue
+        yield around(
+            site.path,
+            text,
+            site.line,
+            reason=f"calls {site.callee}" + (f" in {site.caller}" if site.caller else ""),
+            lines=_LINES_AROUND,
+        )
+
+
+def _bodies(text: str, symbols: Iterable[Symbol]) -> list[tuple[int, int]]:
+    lines = _LINE.findall(text)
+    bodies = []
+    for symbol in symbols:
+        if symbol.kind not in _FUNCTIONS:
+            continue
+        limit = min(symbol.start_line + _LONGEST_HEAD, symbol.end_line)
+        for number in range(symbol.start_line, limit):
+            if _END_OF_HEAD.search(lines[number - 1].rstrip()):
+                bodies.append((number + 1, symbol.end_line))
+                break
+    return bodies
+
+
+def _slice(text: str, first: int, last: int) -> str:
+    return "".join(_LINE.findall(text)[max(0, first - 1) : last])
