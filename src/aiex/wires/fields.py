@@ -82,6 +82,23 @@ class Fields:
         """Return the JSON of *name* without counting it as read; empty if it is absent."""
         return bytes(self._left.get(name, b"")).strip()
 
+    def copy(self, name: str, kind: type[T]) -> T:
+        """Return the value of *name*, which must be there, without counting it as read.
+
+        Raises:
+            InvalidCallError: It is absent, null or not of *kind*.
+        """
+        raw = self._left.get(name, msgspec.Raw(b"null"))
+        value = self.need(name, kind)
+        self._left[name] = raw
+        return value
+
+    @staticmethod
+    def rest(name: str, inner: Fields) -> dict[str, msgspec.Raw]:
+        """Return what was not read of the object *inner*, as the key *name* of its owner."""
+        left = inner.left()
+        return {name: msgspec.Raw(msgspec.json.encode(left))} if left else {}
+
     def left(self) -> dict[str, msgspec.Raw]:
         """Return the keys that were not read and are not null."""
         return {name: raw for name, raw in self._left.items() if not is_null(raw)}

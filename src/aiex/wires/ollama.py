@@ -206,18 +206,10 @@ def decode_request(body: bytes) -> WireRequest:
         stop=tuple(options.take("stop", list[str]) or ()),
         response_format=_read_format(fields.take("format", msgspec.Raw)),
         reasoning_effort=effort,
-        extra=_with_options(fields.left(), options.left()),
+        extra=fields.left() | fields.rest("options", options),
         wire=WIRE,
     )
     return WireRequest(call=call, stream=stream is not False, include_usage=True)
-
-
-def _with_options(
-    extra: dict[str, msgspec.Raw], options: dict[str, msgspec.Raw]
-) -> dict[str, msgspec.Raw]:
-    if options:
-        extra["options"] = msgspec.Raw(msgspec.json.encode(options))
-    return extra
 
 
 def _effort(fields: Fields) -> str | None:

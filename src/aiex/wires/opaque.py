@@ -17,6 +17,7 @@ from aiex.core import OpaquePart
 __all__ = ["citation_keys", "is_block", "keys_part", "merged"]
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _CITATION_KEYS = {"anthropic_messages": "citations"}
 
 
@@ -38,9 +39,26 @@ def citation_keys(citations: Iterable[OpaquePart]) -> OpaquePart:
 
 
 def merged(parts: Iterable[OpaquePart], wire: str) -> dict[str, msgspec.Raw]:
-    """Return the keys that *parts* add to the part before them on *wire*."""
+    """Return the keys that *parts* add to the part before them on *wire*.
+
+    What came piece by piece is joined: arrays are appended, objects merged, else the last wins.
+    """
     keys: dict[str, msgspec.Raw] = {}
     for part in parts:
         if part.wire == wire:
-            keys.update(_OBJECT.decode(part.json))
+            keys = _joined(keys, _OBJECT.decode(part.json))
     return keys
+
+
+def _joined(old: dict[str, msgspec.Raw], new: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+    return old | {name: _join(old.get(name), raw) for name, raw in new.items()}
+
+
+def _join(old: msgspec.Raw | None, new: msgspec.Raw) -> msgspec.Raw:
+    kinds = (bytes(old or b"")[:1], bytes(new)[:1])
+    if old is None or kinds not in {(b"[", b"["), (b"{", b"{")}:
+        return new
+    if kinds == (b"[", b"["):
+        both = _ARRAY.decode(old) + _ARRAY.decode(new)
+        return msgspec.Raw(msgspec.json.encode(both))
+    return msgspec.Raw(msgspec.json.encode(_joined(_OBJECT.decode(old), _OBJECT.decode(new))))

@@ -1,0 +1,751 @@
+"""The wire of chat completions: OpenAI's, and that of the many servers that imitate it.
+
+Source: OpenAI's API reference, and the recorded exchanges (read 2026-11-24). The terminal marker
+of a stream is a `finish_reason`; usage and further chunks without choices may follow it before
+`[DONE]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from aiex.core import (
+    AiexError,
+    CitationDelta,
+    Delta,
+    Finish,
+    FinishReason,
+    ImagePart,
+    IncompleteStreamError,
+    InvalidCallError,
+    Message,
+    ModelCall,
+    ModelReply,
+    OpaqueDelta,
+    OpaquePart,
+    OverloadedError,
+    Part,
+    ReasoningDelta,
+    ReasoningPart,
+    RefusalDelta,
+    RefusalPart,
+    ResponseFormat,
+    Role,
+    TextDelta,
+    TextPart,
+    Tool,
+    ToolCallDelta,
+    ToolCallPart,
+    ToolResultPart,
+    Usage,
+)
+from aiex.wires.fields import Fields, elements
+from aiex.wires.opaque import is_block, keys_part, merged
+from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
+from aiex.wires.replies import collect
+from aiex.wires.sse import encode_event
+from aiex.wires.streams import USAGE_UNKNOWN, SseStreamDecoder, WireRequest
+
+__all__ = [
+    "WIRE",
+    "Dialect",
+    "StreamDecoder",
+    "StreamEncoder",
+    "decode_error",
+    "decode_reply",
+    "decode_request",
+    "encode_error",
+    "encode_reply",
+    "encode_request",
+]
+
+WIRE = "openai_chat"
+
+_ROLES: tuple[Role, ...] = ("system", "developer", "user", "assistant", "tool")
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "error": "error",
+}
+_WORDS: dict[FinishReason, str] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "stop",
+    "error": "error",
+}
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """How an imitator differs from OpenAI.
+
+    Attributes:
+        max_tokens_key: Key of the longest reply; older servers know only `max_tokens`.
+        reasoning_key: Key under which an assistant's thinking is sent back; `None` where the
+            server takes none.
+        developer_role: Whether the role `developer` is known; it is sent as `system` if not.
+    """
+
+    max_tokens_key: str = "max_completion_tokens"
+    reasoning_key: str | None = None
+    developer_role: bool = True
+
+
+_OPENAI = Dialect()
+
+
+# ---------------------------------------------------------------- requests
+
+
+def encode_request(call: ModelCall, *, stream: bool = True, dialect: Dialect = _OPENAI) -> bytes:
+    """Return the body of POST /v1/chat/completions; a stream is asked to end with its usage.
+
+    Thinking without a key in the *dialect*, and blocks of other wires, are left out.
+    """
+    body: dict[str, Any] = {
+        "model": call.model,
+        "messages": list(_messages(call.messages, dialect)),
+        "stream": stream,
+    }
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    tools = [tool for tool in map(_tool, call.tools) if tool is not None]
+    if tools:
+        body["tools"] = tools
+    if call.tool_choice is not None:
+        body["tool_choice"] = _tool_choice(call.tool_choice)
+    if call.response_format is not None:
+        body["response_format"] = _response_format(call.response_format)
+    if call.stop:
+        body["stop"] = list(call.stop)
+    plain = {
+        "parallel_tool_calls": call.parallel_tool_calls,
+        dialect.max_tokens_key: call.max_output_tokens,
+        "temperature": call.temperature,
+        "top_p": call.top_p,
+        "seed": call.seed,
+        "reasoning_effort": call.reasoning_effort,
+        "user": call.user,
+    }
+    body |= {name: value for name, value in plain.items() if value is not None}
+    extra = dict(call.extra) if call.wire in {None, WIRE} else {}
+    if "safety_identifier" in extra:
+        body.pop("user", None)
+    if stream and "stream_options" in extra:
+        options = msgspec.json.decode(extra.pop("stream_options"), type=dict[str, Any])
+        body["stream_options"] |= options
+    return msgspec.json.encode(extra | body)
+
+
+def _messages(messages: Iterable[Message], dialect: Dialect) -> Iterator[dict[str, Any]]:
+    pictures: list[ImagePart] = []
+    for message in messages:
+        results = [part for part in message.parts if isinstance(part, ToolResultPart)]
+        others = tuple(part for part in message.parts if not isinstance(part, ToolResultPart))
+        for result in results:
+            yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
+            pictures.extend(result.images)
+        if results and not any(map(_is_said, others)):
+            continue
+        # Results of one turn must stand together, so their pictures follow as the user's.
+        if pictures:
+            yield {"role": "user", "content": [_block(picture) for picture in pictures]}
+            pictures = []
+        yield _message(message, others, dialect)
+    if pictures:
+        yield {"role": "user", "content": [_block(picture) for picture in pictures]}
+
+
+def _is_said(part: Part) -> bool:
+    return not isinstance(part, OpaquePart) or (part.wire == WIRE and is_block(part))
+
+
+def _message(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> dict[str, Any]:
+    role = message.role
+    if role == "developer" and not dialect.developer_role:
+        role = "system"
+    body: dict[str, Any] = {"role": role}
+    if message.name is not None:
+        body["name"] = message.name
+    opaque = [part for part in parts if isinstance(part, OpaquePart) and part.wire == WIRE]
+    content = [
+        part
+        for part in parts
+        if isinstance(part, TextPart | ImagePart) or (part in opaque and is_block(part))
+    ]
+    calls = [part for part in parts if isinstance(part, ToolCallPart)]
+    refusal = "".join(part.text for part in parts if isinstance(part, RefusalPart))
+    if len(content) == 1 and isinstance(content[0], TextPart):
+        body["content"] = content[0].text
+    elif content:
+        body["content"] = [_block(part) for part in content]
+    elif not calls and not refusal:
+        body["content"] = ""
+    if calls:
+        body["tool_calls"] = [_tool_call(part) for part in calls]
+    if refusal:
+        body["refusal"] = refusal
+    thinking = "".join(part.text for part in parts if isinstance(part, ReasoningPart))
+    if thinking and dialect.reasoning_key is not None:
+        body[dialect.reasoning_key] = thinking
+    return merged((part for part in opaque if not is_block(part)), WIRE) | body
+
+
+def _block(part: Part) -> object:
+    match part:
+        case TextPart():
+            return {"type": "text", "text": part.text}
+        case ImagePart():
+            url = part.url
+            if url is None:
+                url = f"data:{part.media_type or 'image/png'};base64,{part.data}"
+            image = {"url": url} | ({} if part.detail is None else {"detail": part.detail})
+            return {"type": "image_url", "image_url": image}
+        case OpaquePart():
+            return part.json
+        case _:
+            raise TypeError(f"{type(part).__name__} is no content")
+
+
+def _tool_call(part: ToolCallPart) -> dict[str, Any]:
+    function = {"name": part.name, "arguments": part.arguments}
+    return {"id": part.id, "type": "function", "function": function}
+
+
+def _tool(tool: Tool) -> object:
+    if tool.opaque is not None and tool.opaque.wire == WIRE:
+        return tool.opaque.json
+    if tool.opaque is not None and tool.parameters is None:
+        return None
+    function: dict[str, Any] = {"name": tool.name, "description": tool.description}
+    if tool.parameters is not None:
+        function["parameters"] = tool.parameters
+    if tool.strict is not None:
+        function["strict"] = tool.strict
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(choice: str) -> object:
+    kind, _, name = choice.partition(":")
+    return {"type": "function", "function": {"name": name}} if kind == "tool" else choice
+
+
+def _response_format(wanted: ResponseFormat) -> object:
+    if wanted.kind != "json_schema":
+        return {"type": wanted.kind}
+    schema: dict[str, Any] = {"name": wanted.name or "reply"}
+    named = {
+        "schema": wanted.schema,
+        "strict": wanted.strict,
+        "description": wanted.description,
+    }
+    schema |= {name: value for name, value in named.items() if value is not None}
+    return {"type": "json_schema", "json_schema": schema}
+
+
+def decode_request(body: bytes) -> WireRequest:
+    """Return the call of a body of POST /v1/chat/completions.
+
+    Raises:
+        InvalidCallError: It is not such a body.
+    """
+    fields = Fields(body, "body")
+    stream = fields.take("stream", bool) or False
+    options = Fields(fields.take("stream_options", msgspec.Raw) or b"{}", "stream_options")
+    include_usage = options.take("include_usage", bool) or False
+    messages = fields.need("messages", msgspec.Raw)
+    tools = fields.take("tools", msgspec.Raw) or b"[]"
+    longest = fields.take("max_tokens", int)
+    user = fields.take("user", str)
+    if user is None and fields.peek("safety_identifier"):
+        user = fields.copy("safety_identifier", str)
+    call = ModelCall(
+        model=fields.need("model", str),
+        messages=tuple(_read_message(raw, at) for at, raw in elements(messages, "messages")),
+        tools=tuple(_read_tool(raw, at) for at, raw in elements(tools, "tools")),
+        tool_choice=_read_tool_choice(fields),
+        parallel_tool_calls=fields.take("parallel_tool_calls", bool),
+        max_output_tokens=fields.take("max_completion_tokens", int) or longest,
+        temperature=fields.take("temperature", float),
+        top_p=fields.take("top_p", float),
+        stop=_read_stop(fields),
+        seed=fields.take("seed", int),
+        response_format=_read_response_format(fields.take("response_format", msgspec.Raw)),
+        reasoning_effort=fields.take("reasoning_effort", str),
+        user=user,
+        extra=fields.left() | fields.rest("stream_options", options),
+        wire=WIRE,
+    )
+    return WireRequest(call=call, stream=stream, include_usage=include_usage)
+
+
+def _read_stop(fields: Fields) -> tuple[str, ...]:
+    if fields.peek("stop").startswith(b"["):
+        return tuple(fields.take("stop", list[str]) or ())
+    one = fields.take("stop", str)
+    return () if one is None else (one,)
+
+
+def _read_tool_choice(fields: Fields) -> str | None:
+    if not fields.peek("tool_choice").startswith(b"{"):
+        return fields.take("tool_choice", str)
+    choice = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice")
+    if choice.take("type", str) != "function":
+        return None  # such as allowed_tools: stays an extra key
+    fields.take("tool_choice", msgspec.Raw)
+    function = Fields(choice.need("function", msgspec.Raw), "tool_choice.function")
+    return "tool:" + function.need("name", str)
+
+
+def _read_response_format(raw: msgspec.Raw | None) -> ResponseFormat | None:
+    if raw is None:
+        return None
+    fields = Fields(raw, "response_format")
+    kind = fields.choice("type", ("text", "json_object", "json_schema"))
+    if kind != "json_schema":
+        return ResponseFormat(kind="text" if kind == "text" else "json_object")
+    schema = Fields(fields.need("json_schema", msgspec.Raw), "response_format.json_schema")
+    return ResponseFormat(
+        kind="json_schema",
+        name=schema.take("name", str),
+        schema=schema.take("schema", msgspec.Raw),
+        strict=schema.take("strict", bool),
+        description=schema.take("description", str),
+    )
+
+
+def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
+    outer = Fields(raw, where)
+    if outer.take("type", str) not in {None, "function"}:
+        return Tool(name=outer.take("name", str) or "", opaque=OpaquePart(wire=WIRE, json=raw))
+    function = Fields(outer.need("function", msgspec.Raw), f"{where}.function")
+    return Tool(
+        name=function.need("name", str),
+        description=function.take("description", str) or "",
+        parameters=function.take("parameters", msgspec.Raw),
+        strict=function.take("strict", bool),
+        opaque=OpaquePart(wire=WIRE, json=raw) if outer.left() or function.left() else None,
+    )
+
+
+def _read_message(raw: msgspec.Raw, where: str) -> Message:
+    fields = Fields(raw, where)
+    role = fields.choice("role", _ROLES)
+    if role == "tool":
+        text, pictures = _read_result(fields, where)
+        result = ToolResultPart(id=fields.need("tool_call_id", str), text=text, images=pictures)
+        return Message(role="tool", parts=(result,))
+    parts: list[Part] = []
+    thinking = fields.take("reasoning_content", str) or fields.take("reasoning", str)
+    if thinking:
+        parts.append(ReasoningPart(text=thinking))
+    parts.extend(_read_content(fields, where))
+    refusal = fields.take("refusal", str)
+    if refusal:
+        parts.append(RefusalPart(text=refusal))
+    calls = fields.take("tool_calls", msgspec.Raw) or b"[]"
+    parts.extend(_read_tool_call(one, at) for at, one in elements(calls, f"{where}.tool_calls"))
+    name = fields.take("name", str)
+    left = fields.left()
+    if left and parts:
+        parts.append(keys_part(WIRE, left))
+    return Message(role=role, parts=tuple(parts), name=name)
+
+
+def _read_content(fields: Fields, where: str) -> Iterable[Part]:
+    if fields.peek("content").startswith(b"["):
+        blocks = fields.need("content", msgspec.Raw)
+        return [_read_block(raw, at) for at, raw in elements(blocks, f"{where}.content")]
+    text = fields.take("content", str)
+    return [TextPart(text=text)] if text else []
+
+
+def _read_result(fields: Fields, where: str) -> tuple[str, tuple[ImagePart, ...]]:
+    parts = list(_read_content(fields, where))
+    text = "".join(part.text for part in parts if isinstance(part, TextPart))
+    return text, tuple(part for part in parts if isinstance(part, ImagePart))
+
+
+def _read_block(raw: msgspec.Raw, where: str) -> Part:
+    fields = Fields(raw, where)
+    kind = fields.need("type", str)
+    if kind == "text":
+        return TextPart(text=fields.need("text", str))
+    if kind == "refusal":
+        return RefusalPart(text=fields.need("refusal", str))
+    if kind != "image_url":
+        return OpaquePart(wire=WIRE, json=raw)
+    image = Fields(fields.need("image_url", msgspec.Raw), f"{where}.image_url")
+    url, detail = image.need("url", str), image.take("detail", str)
+    head, comma, data = url.partition(";base64,")
+    if comma and head.startswith("data:"):
+        return ImagePart(data=data, media_type=head.removeprefix("data:"), detail=detail)
+    return ImagePart(url=url, detail=detail)
+
+
+def _read_tool_call(raw: msgspec.Raw, where: str) -> Part:
+    fields = Fields(raw, where)
+    if fields.take("type", str) not in {None, "function"}:
+        return OpaquePart(wire=WIRE, json=raw)
+    function = Fields(fields.need("function", msgspec.Raw), f"{where}.function")
+    return ToolCallPart(
+        id=fields.need("id", str),
+        name=function.need("name", str),
+        arguments=function.take("arguments", str) or "",
+    )
+
+
+# ---------------------------------------------------------------- replies
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Said(msgspec.Struct):
+    """A message of a whole reply, or a delta of a streamed one: their keys are the same."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    annotations: list[msgspec.Raw] | None = None
+    audio: msgspec.Raw | None = None
+    function_call: msgspec.Raw | None = None
+    reasoning_details: msgspec.Raw | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Said | None = None
+    message: _Said | None = None
+    finish_reason: str | None = None
+    logprobs: msgspec.Raw | None = None
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    moderation: msgspec.Raw | None = None
+    error: msgspec.Raw | None = None
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+_KEPT = ("audio", "function_call", "reasoning_details")
+
+
+def _usage(usage: _Usage) -> Usage | None:
+    if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    read = usage.prompt_tokens_details or _InputDetails()
+    written = usage.completion_tokens_details or _OutputDetails()
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+        cached_input_tokens=read.cached_tokens or 0,
+        cache_write_5m_tokens=read.cache_write_tokens or 0,
+        reasoning_tokens=written.reasoning_tokens or 0,
+    )
+
+
+class _Reader:
+    """Turns chunks, or one whole reply, into deltas."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._current: dict[object, int] = {}
+        self._call_ids: dict[int, str] = {}
+        self._id: str | None = None
+        self._model: str | None = None
+        self._usage: Usage | None = None
+        self._reason: str | None = None
+        self._has_refusal = False
+        self._has_calls = False
+        self._others = 0
+
+    @property
+    def is_finished(self) -> bool:
+        return self._reason is not None
+
+    def read(self, chunk: _Chunk) -> Iterator[Delta]:
+        if chunk.error is not None:
+            raise error_in_stream(chunk.error)
+        self._id = chunk.id or self._id
+        self._model = chunk.model or self._model
+        if chunk.usage is not None:
+            self._usage = _usage(chunk.usage)
+        for choice in chunk.choices or ():
+            if choice.index != 0:
+                self._others = max(self._others, choice.index)
+                continue
+            said = choice.delta or choice.message
+            if said is not None:
+                yield from self._said(said)
+            if choice.logprobs is not None:
+                yield self._keys({"logprobs": choice.logprobs})
+            self._reason = choice.finish_reason or self._reason
+        if chunk.moderation is not None:
+            yield self._keys({"moderation": chunk.moderation})
+
+    def finish(self, *warnings: str) -> Finish:
+        reason: FinishReason = _REASONS.get(self._reason or "", "unknown")
+        if reason == "stop" and self._has_refusal:
+            reason = "refusal"
+        elif reason == "stop" and self._has_calls:
+            reason = "tool_calls"  # several imitators say stop here
+        if self._others:
+            warnings += (f"the reply has {self._others + 1} choices; the first one is used",)
+        return Finish(
+            reason=reason,
+            raw_reason=self._reason,
+            usage=self._usage,
+            model=self._model,
+            reply_id=self._id,
+            warnings=warnings,
+        )
+
+    def _said(self, said: _Said) -> Iterator[Delta]:
+        thinking = said.reasoning_content or said.reasoning
+        if thinking:
+            yield ReasoningDelta(text=thinking, index=self._at("reasoning"))
+        if said.content:
+            yield TextDelta(text=said.content, index=self._at("text"))
+        if said.refusal:
+            self._has_refusal = True
+            yield RefusalDelta(text=said.refusal, index=self._at("refusal"))
+        for annotation in said.annotations or ():
+            part = OpaquePart(wire=WIRE, json=annotation)
+            yield CitationDelta(index=self._at("text"), part=part)
+        for position, call in enumerate(said.tool_calls or ()):
+            yield self._tool_call(call, position if call.index is None else call.index)
+        kept = {name: getattr(said, name) for name in _KEPT}
+        kept = {name: value for name, value in kept.items() if value is not None}
+        if kept:
+            yield self._keys(kept)
+
+    def _tool_call(self, call: _ToolCall, position: int) -> ToolCallDelta:
+        self._has_calls = True
+        # Some servers give every parallel call the same index, but each its own id.
+        if call.id and self._call_ids.get(position, call.id) != call.id:
+            self._current.pop(position, None)
+        if call.id:
+            self._call_ids[position] = call.id
+        is_first = position not in self._current
+        function = call.function or _Function()
+        return ToolCallDelta(
+            index=self._at(position),
+            id=call.id if is_first else None,
+            name=function.name if is_first else None,
+            arguments=function.arguments or "",
+        )
+
+    def _at(self, key: object) -> int:
+        if key not in self._current:
+            self._current[key] = self._next
+            self._next += 1
+        return self._current[key]
+
+    def _keys(self, keys: Mapping[str, object]) -> OpaqueDelta:
+        return OpaqueDelta(index=max(self._next - 1, 0), part=keys_part(WIRE, keys))
+
+
+class StreamDecoder(SseStreamDecoder):
+    """Events of a streamed chat completion; the terminal marker is a `finish_reason`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reader = _Reader()
+
+    def _read(self, piece: bytes) -> Iterator[Delta]:
+        if piece.strip() == b"[DONE]":
+            self.is_over = True
+            warnings = () if self._reader.is_finished else ("the provider gave no finish reason",)
+            yield self._reader.finish(*warnings)
+            return
+        yield from self._reader.read(_CHUNK.decode(piece))
+
+    def _close(self) -> list[Delta]:
+        if not self._reader.is_finished:
+            raise IncompleteStreamError("the stream ended before its finish reason")
+        finish = self._reader.finish()
+        return [finish if finish.usage is not None else self._reader.finish(USAGE_UNKNOWN)]
+
+
+def decode_reply(body: bytes) -> ModelReply:
+    """Return the reply of a body that was not streamed.
+
+    Raises:
+        OverloadedError: It is not such a body.
+    """
+    try:
+        chunk = _CHUNK.decode(body)
+        reader = _Reader()
+        deltas = list(reader.read(chunk))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise OverloadedError(f"the reply cannot be read: {error}") from error
+    if chunk.choices is None:
+        raise OverloadedError("the reply has no choices")
+    return collect([*deltas, reader.finish()])
+
+
+def _wire_usage(usage: Usage) -> dict[str, Any]:
+    read = {"cached_tokens": usage.cached_input_tokens}
+    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    if written:
+        read["cache_write_tokens"] = written
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": read,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+class StreamEncoder:
+    """Deltas to the events of a streamed chat completion.
+
+    Args:
+        model: Model name that the chunks carry.
+        reply_id: Identifier that the chunks carry.
+        created: Time that they carry, seconds since 1970.
+        include_usage: Whether the caller asked for a last chunk with the usage.
+    """
+
+    def __init__(
+        self, *, model: str, reply_id: str, created: int, include_usage: bool = False
+    ) -> None:
+        self._head = {
+            "id": reply_id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
+        self._include_usage = include_usage
+        self._calls: dict[int, int] = {}
+        self._has_begun = False
+
+    def encode(self, delta: Delta) -> bytes:
+        """Return the events that *delta* becomes; `b""` for what this wire cannot say."""
+        match delta:
+            case TextDelta():
+                return self._said({"content": delta.text})
+            case ReasoningDelta() if delta.text:
+                return self._said({"reasoning_content": delta.text})
+            case RefusalDelta():
+                return self._said({"refusal": delta.text})
+            case ToolCallDelta():
+                return self._said({"tool_calls": [self._call(delta)]})
+            case CitationDelta() if delta.part.wire == WIRE:
+                return self._said({"annotations": [delta.part.json]})
+            case OpaqueDelta() if delta.part.wire == WIRE and not is_block(delta.part):
+                return self._opaque(delta)
+            case Finish():
+                return self._finish(delta)
+            case _:
+                return b""
+
+    def error(self, error: AiexError) -> bytes:
+        """Return the event that ends a stream that failed."""
+        return encode_event(encode_error(error))
+
+    def _said(self, said: dict[str, Any], **choice: object) -> bytes:
+        if not self._has_begun:
+            self._has_begun = True
+            said = {"role": "assistant"} | said
+        return self._chunk([{"index": 0, "delta": said, "finish_reason": None} | choice])
+
+    def _chunk(self, choices: list[Any], **more: object) -> bytes:
+        return encode_event(msgspec.json.encode(self._head | {"choices": choices} | more))
+
+    def _opaque(self, delta: OpaqueDelta) -> bytes:
+        keys = merged([delta.part], WIRE)
+        if "moderation" in keys:
+            return self._chunk([], moderation=keys["moderation"])
+        if "logprobs" in keys:
+            return self._said({}, logprobs=keys["logprobs"])
+        return self._said(dict(keys))
+
+    def _call(self, delta: ToolCallDelta) -> dict[str, Any]:
+        function: dict[str, Any] = {"arguments": delta.arguments}
+        if delta.index in self._calls:
+            return {"index": self._calls[delta.index], "function": function}
+        position = self._calls.setdefault(delta.index, len(self._calls))
+        function["name"] = delta.name or ""
+        return {"index": position, "id": delta.id, "type": "function", "function": function}
+
+    def _finish(self, finish: Finish) -> bytes:
+        reason = _WORDS.get(finish.reason, "stop")
+        data = self._said({}, finish_reason=reason)
+        if self._include_usage and finish.usage is not None:
+            data += self._chunk([], usage=_wire_usage(finish.usage))
+        return data + encode_event(b"[DONE]")
+
+
+def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) -> bytes:
+    """Return the body of a reply that is not streamed.
+
+    Args:
+        reply: The reply.
+        model: Model name to carry.
+        reply_id: Identifier to carry.
+        created: Time to carry, seconds since 1970.
+    """
+    if any(isinstance(part, ToolResultPart) for part in reply.parts):
+        raise InvalidCallError("a reply holds no results of tools")
+    message = _message(
+        Message(role="assistant", parts=()),
+        reply.parts,
+        Dialect(reasoning_key="reasoning_content"),
+    )
+    message.setdefault("content", None)
+    choice = {
+        "index": 0,
+        "logprobs": message.pop("logprobs", None),
+        "finish_reason": _WORDS.get(reply.finish.reason, "stop"),
+    }
+    body: dict[str, Any] = {
+        "id": reply_id,
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+    }
+    if "moderation" in message:
+        body["moderation"] = message.pop("moderation")
+    body["choices"] = [choice | {"message": message}]
+    if reply.finish.usage is not None:
+        body["usage"] = _wire_usage(reply.finish.usage)
+    return msgspec.json.encode(body)
