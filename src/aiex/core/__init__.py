@@ -1,12 +1,20 @@
 """The shared vocabulary: no I/O, no clock, no event loop."""
 
+from aiex.core.arguments import (
+    AnalyzeArguments,
+    ChangeArguments,
+    CreateModuleArguments,
+    CreateProjectArguments,
+    DoctorArguments,
+    ExplainArguments,
+    ModelArguments,
+)
 from aiex.core.edits import (
     FileEdit,
     digest_of,
     unified_diff,
 )
 from aiex.core.errors import (
-    OUTCOMES,
     AiexError,
     AuthenticationError,
     BudgetError,
@@ -21,6 +29,7 @@ from aiex.core.errors import (
     LimitError,
     ModelNotFoundError,
     NotFoundError,
+    OUTCOMES,
     Outcome,
     OverloadedError,
     PathRefusedError,
@@ -37,7 +46,6 @@ from aiex.core.errors import (
     outcome_of,
 )
 from aiex.core.events import (
-    TERMINAL,
     ChangeSummary,
     ContextShown,
     Event,
@@ -53,12 +61,13 @@ from aiex.core.events import (
     Restarted,
     Started,
     Status,
+    TERMINAL,
     Text,
     UsageTotal,
 )
 from aiex.core.findings import (
-    SEVERITIES,
     Finding,
+    SEVERITIES,
     Severity,
     at_least,
     with_ids,
@@ -115,13 +124,12 @@ from aiex.core.types import (
 )
 
 __all__ = [
-    "OUTCOMES",
-    "SEVERITIES",
-    "TERMINAL",
     "AiexError",
+    "AnalyzeArguments",
     "AuthenticationError",
     "BudgetError",
     "CallSite",
+    "ChangeArguments",
     "ChangeSummary",
     "ChangedFile",
     "CitationDelta",
@@ -129,12 +137,16 @@ __all__ = [
     "ConflictError",
     "ContextOverflowError",
     "ContextShown",
+    "CreateModuleArguments",
+    "CreateProjectArguments",
     "DeadlineError",
     "Delta",
+    "DoctorArguments",
     "Embedding",
     "ErrorInfo",
     "Event",
     "EventBody",
+    "ExplainArguments",
     "ExplainFacts",
     "ExplainResult",
     "Facts",
@@ -151,6 +163,7 @@ __all__ = [
     "InvalidCallError",
     "LimitError",
     "Message",
+    "ModelArguments",
     "ModelCall",
     "ModelChosen",
     "ModelEnded",
@@ -159,6 +172,7 @@ __all__ = [
     "NotChecked",
     "NotFoundError",
     "Notice",
+    "OUTCOMES",
     "OpaqueDelta",
     "OpaquePart",
     "Outcome",
@@ -182,6 +196,7 @@ __all__ = [
     "Restarted",
     "Role",
     "RunOptions",
+    "SEVERITIES",
     "Severity",
     "ShownContext",
     "Span",
@@ -191,6 +206,7 @@ __all__ = [
     "StoreCorruptError",
     "StoreError",
     "SymbolFacts",
+    "TERMINAL",
     "Text",
     "TextDelta",
     "TextPart",

@@ -1,0 +1,150 @@
+"""What each verb is asked: the arguments that a door encodes and the verb decodes, once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from aiex.core.findings import Severity
+
+__all__ = [
+    "AnalyzeArguments",
+    "ChangeArguments",
+    "CreateModuleArguments",
+    "CreateProjectArguments",
+    "DoctorArguments",
+    "ExplainArguments",
+    "ModelArguments",
+]
+
+
+class ExplainArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to explain.
+
+    Attributes:
+        kind: `code` for a file, a place, a definition or *text*; `error` for a traceback in
+            *text*; `diff` for what changed since *base*.
+        path: File as the user wrote it, relative to the root or absolute; `None` for *text*.
+        line: Line whose innermost definition is meant, 1-based; `None` for the whole.
+        symbol: Name of the definition that is meant; `None` for the whole.
+        text: Code or traceback from standard input; with *path* or *question* it is attached.
+        language: Language of *text*; `None` to find out.
+        base: Revision that a diff is against; `None` for the last commit.
+        detail: For whom.
+        focus: What to look at most; `None` for everything.
+        facts_only: Whether to leave the model out.
+        question: What the user asks in words; `None` for a plain explanation.
+    """
+
+    kind: Literal["code", "error", "diff"] = "code"
+    path: str | None = None
+    line: int | None = None
+    symbol: str | None = None
+    text: str | None = None
+    language: str | None = None
+    base: str | None = None
+    detail: Literal["basic", "intermediate", "advanced"] = "intermediate"
+    focus: Literal["architecture", "patterns", "performance", "security"] | None = None
+    facts_only: bool = False
+    question: str | None = None
+
+
+class AnalyzeArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to analyse.
+
+    Attributes:
+        kind: `code`, `deps`, `hotspots`, `graph`, or `diff` for only what a change adds.
+        paths: Files and folders, relative to the root or absolute; empty for the whole root.
+        base: Revision that a diff is against; `None` for the merge base with the main branch,
+            else the last commit.
+        outdated: Ask the registries for newer versions (deps).
+        security: Ask the OSV database for known vulnerabilities (deps).
+        since: Oldest commit that counts for churn, as git reads dates; `None` for a year.
+        fail_on: Least severity at which findings make the exit status 1; `None` for never.
+        most: Most entries of each ranking.
+    """
+
+    kind: Literal["code", "deps", "hotspots", "graph", "diff"] = "code"
+    paths: tuple[str, ...] = ()
+    base: str | None = None
+    outdated: bool = False
+    security: bool = False
+    since: str | None = None
+    fail_on: Severity | None = None
+    most: int = 10
+
+
+class CreateModuleArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A module to write.
+
+    Attributes:
+        name: Name as the language writes it: `shop.cart`, `Shop.Cart`.
+        description: What it shall do, in the user's words.
+        language: Its language; `None` to take the project's.
+        path: Where it shall stand, relative to the root; `None` for the usual place.
+        tests: Whether to write tests too.
+        docs: Whether to write a page of documentation too.
+        apply: Whether to write the files, once they were shown.
+        overwrite: Whether existing files may be replaced.
+        max_repairs: How often a reply that cannot be used is asked for again.
+    """
+
+    name: str
+    description: str
+    language: str | None = None
+    path: str | None = None
+    tests: bool = False
+    docs: bool = False
+    apply: bool = False
+    overwrite: bool = False
+    max_repairs: int = 2
+
+
+class CreateProjectArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A project to begin.
+
+    Attributes:
+        name: Name of the project and of its new folder.
+        language: Its language.
+    """
+
+    name: str
+    language: str = "python"
+
+
+class ChangeArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with stored proposals.
+
+    Attributes:
+        action: `list` them, `show` one with its files, its `diff` alone, or `apply` it.
+        id: Identifier, or a beginning of it that only one has; `None` for `list`.
+        overwrite: Whether existing files may be replaced where the proposal makes new ones.
+        check_only: Whether `apply` only says if it could.
+    """
+
+    action: Literal["list", "show", "diff", "apply"]
+    id: str | None = None
+    overwrite: bool = False
+    check_only: bool = False
+
+
+class ModelArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with models.
+
+    Attributes:
+        action: `list` what is there, `pull` a local one, `use` one from now on, `test` whether
+            one answers, or `update` the price table.
+        name: Model as `provider:model` or a bare name; `None` for `list` and `update`.
+        url: Address of a GGUF file to pull; `None` for one of the catalogue.
+        sha256: Its digest, 64 hexadecimal digits; needed with *url*.
+    """
+
+    action: Literal["list", "pull", "use", "test", "update"]
+    name: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+
+
+class DoctorArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing to choose."""
