@@ -15,6 +15,7 @@ from aiex.core.edits import (
     unified_diff,
 )
 from aiex.core.errors import (
+    OUTCOMES,
     AiexError,
     AuthenticationError,
     BudgetError,
@@ -29,7 +30,6 @@ from aiex.core.errors import (
     LimitError,
     ModelNotFoundError,
     NotFoundError,
-    OUTCOMES,
     Outcome,
     OverloadedError,
     PathRefusedError,
@@ -46,6 +46,7 @@ from aiex.core.errors import (
     outcome_of,
 )
 from aiex.core.events import (
+    TERMINAL,
     ChangeSummary,
     ContextShown,
     Event,
@@ -61,13 +62,12 @@ from aiex.core.events import (
     Restarted,
     Started,
     Status,
-    TERMINAL,
     Text,
     UsageTotal,
 )
 from aiex.core.findings import (
-    Finding,
     SEVERITIES,
+    Finding,
     Severity,
     at_least,
     with_ids,
@@ -124,6 +124,9 @@ from aiex.core.types import (
 )
 
 __all__ = [
+    "OUTCOMES",
+    "SEVERITIES",
+    "TERMINAL",
     "AiexError",
     "AnalyzeArguments",
     "AuthenticationError",
@@ -172,7 +175,6 @@ __all__ = [
     "NotChecked",
     "NotFoundError",
     "Notice",
-    "OUTCOMES",
     "OpaqueDelta",
     "OpaquePart",
     "Outcome",
@@ -196,7 +198,6 @@ __all__ = [
     "Restarted",
     "Role",
     "RunOptions",
-    "SEVERITIES",
     "Severity",
     "ShownContext",
     "Span",
@@ -206,7 +207,6 @@ __all__ = [
     "StoreCorruptError",
     "StoreError",
     "SymbolFacts",
-    "TERMINAL",
     "Text",
     "TextDelta",
     "TextPart",
