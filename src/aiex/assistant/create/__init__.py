@@ -1,0 +1,1 @@
+"""`create`: a new module as a proposal, a new project as files."""
