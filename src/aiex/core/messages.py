@@ -162,16 +162,16 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         name: Name of the function.
         description: What it does, for the model.
-        parameters: JSON Schema of its arguments, as JSON; `None` where a wire gave none.
+        parameters: JSON Schema of its arguments, as JSON; empty where a wire gave none.
         strict: Whether arguments must match the schema; `None` for the provider's default.
         opaque: The whole tool as its wire wrote it, for tools that are not functions (their
-            *parameters* are `None`) and for functions with keys of their wire; `None` for plain
+            *parameters* are empty) and for functions with keys of their wire; `None` for plain
             functions.
     """
 
     name: str
     description: str = ""
-    parameters: msgspec.Raw | None = None
+    parameters: msgspec.Raw = msgspec.Raw()  # msgspec cannot decode `Raw | None`
     strict: bool | None = None
     opaque: OpaquePart | None = None
 
@@ -182,14 +182,14 @@ class ResponseFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     Attributes:
         kind: `text`, any JSON object, or JSON of a schema.
         name: Name of the schema.
-        schema: JSON Schema as JSON; `None` unless *kind* is `json_schema`.
+        schema: JSON Schema as JSON; empty unless *kind* is `json_schema`.
         strict: Whether the provider must enforce it; `None` for its default.
         description: What the schema is for; `None` if not given.
     """
 
     kind: Literal["text", "json_object", "json_schema"]
     name: str | None = None
-    schema: msgspec.Raw | None = None
+    schema: msgspec.Raw = msgspec.Raw()
     strict: bool | None = None
     description: str | None = None
 

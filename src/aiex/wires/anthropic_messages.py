@@ -41,8 +41,9 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
+from aiex.wires.counts import decode_count
 from aiex.wires.failures import body_text, failure
-from aiex.wires.fields import Fields, as_object, elements
+from aiex.wires.fields import ABSENT, Fields, as_object, elements, given
 from aiex.wires.opaque import is_block, keys_part, merged
 from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
@@ -154,7 +155,7 @@ def _body(call: ModelCall) -> dict[str, Any]:
     if call.reasoning_budget is not None:
         body["thinking"] = {"type": "enabled", "budget_tokens": call.reasoning_budget}
     output: dict[str, Any] = {}
-    if call.response_format is not None and call.response_format.schema is not None:
+    if call.response_format is not None and call.response_format.schema:
         output["format"] = {"type": "json_schema", "schema": call.response_format.schema}
     effort = _EFFORTS.get(call.reasoning_effort or "none", call.reasoning_effort)
     if effort is not None:
@@ -184,6 +185,9 @@ def _messages(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
             results = []
         role = "system" if message.role == "developer" else message.role
         content = _blocks(message.parts)
+        if content and message.role == "assistant":
+            for name in _REPLY_KEYS:  # they are of the whole reply, and no request may hold them
+                content[-1].pop(name, None)
         if content:
             yield {"role": role, "content": content}
     if results:
@@ -254,7 +258,7 @@ def _tool_result(part: ToolResultPart) -> dict[str, Any]:
 def _tool(tool: Tool) -> object:
     if tool.opaque is not None and tool.opaque.wire == WIRE:
         return tool.opaque.json
-    if tool.opaque is not None and tool.parameters is None:
+    if tool.opaque is not None and not tool.parameters:
         return None
     body: dict[str, Any] = {
         "name": tool.name,
@@ -472,9 +476,9 @@ class _Reply(msgspec.Struct):
     content: list[msgspec.Raw] | None = None
     usage: _Usage | None = None
     stop_reason: str | None = None
-    stop_sequence: msgspec.Raw | None = None
-    stop_details: msgspec.Raw | None = None
-    container: msgspec.Raw | None = None
+    stop_sequence: msgspec.Raw = ABSENT
+    stop_details: msgspec.Raw = ABSENT
+    container: msgspec.Raw = ABSENT
 
 
 class _Delta(msgspec.Struct):
@@ -483,17 +487,17 @@ class _Delta(msgspec.Struct):
     partial_json: str | None = None
     thinking: str | None = None
     signature: str | None = None
-    citation: msgspec.Raw | None = None
+    citation: msgspec.Raw = ABSENT
     stop_reason: str | None = None
-    stop_sequence: msgspec.Raw | None = None
-    stop_details: msgspec.Raw | None = None
-    container: msgspec.Raw | None = None
+    stop_sequence: msgspec.Raw = ABSENT
+    stop_details: msgspec.Raw = ABSENT
+    container: msgspec.Raw = ABSENT
 
 
 class _Error(msgspec.Struct):
     type: str | None = None
     message: str | None = None
-    details: msgspec.Raw | None = None
+    details: msgspec.Raw = ABSENT
 
 
 class _Details(msgspec.Struct):
@@ -504,8 +508,8 @@ class _Event(msgspec.Struct):
     type: str
     index: int = 0
     message: _Reply | None = None
-    content_block: msgspec.Raw | None = None
-    delta: msgspec.Raw | None = None
+    content_block: msgspec.Raw = ABSENT
+    delta: msgspec.Raw = ABSENT
     usage: _Usage | None = None
     error: _Error | None = None
 
@@ -595,9 +599,9 @@ class StreamDecoder(SseStreamDecoder):
     def _read(self, piece: bytes) -> Iterator[Delta]:
         event = _EVENT.decode(piece)
         match event.type:
-            case "content_block_delta" if event.delta is not None:
+            case "content_block_delta" if given(event.delta):
                 yield from self._delta(event.index, event.delta)
-            case "content_block_start" if event.content_block is not None:
+            case "content_block_start" if given(event.content_block):
                 yield from self._start(event.index, event.content_block)
             case "content_block_stop":
                 yield from self._stop(event.index)
@@ -646,7 +650,7 @@ class StreamDecoder(SseStreamDecoder):
                 yield ReasoningDelta(text=delta.thinking or "", index=index)
             case "signature_delta":
                 yield ReasoningDelta(index=index, signature=delta.signature)
-            case "citations_delta" if delta.citation is not None:
+            case "citations_delta" if given(delta.citation):
                 part = OpaquePart(wire=WIRE, json=delta.citation)
                 yield CitationDelta(index=index, part=part)
             case "input_json_delta" if block is not None:
@@ -672,15 +676,16 @@ class StreamDecoder(SseStreamDecoder):
         elif written or begun is not None:
             block.keys["input"] = as_object(written) if written else begun or msgspec.Raw(b"{}")
         if block.type not in {"text", "thinking", "redacted_thinking", "tool_use"}:
-            whole = {"type": block.type} | block.keys
+            whole: dict[str, object] = {"type": block.type}
+            whole |= block.keys
             yield OpaqueDelta(index=index, part=keys_part(WIRE, whole))
             return
         left = {name: raw for name, raw in block.keys.items() if bytes(raw) not in {b"null", b"[]"}}
         if left:
             yield OpaqueDelta(index=index, part=keys_part(WIRE, left))
 
-    def _message_delta(self, raw: msgspec.Raw | None) -> Iterator[Delta]:
-        if raw is None:
+    def _message_delta(self, raw: msgspec.Raw) -> Iterator[Delta]:
+        if not given(raw):
             return
         delta = _DELTA.decode(raw)
         self._reason = delta.stop_reason or self._reason
@@ -700,7 +705,7 @@ class StreamDecoder(SseStreamDecoder):
 
 def _reply_keys(said: _Reply | _Delta) -> dict[str, msgspec.Raw]:
     found = {name: getattr(said, name) for name in _REPLY_KEYS}
-    return {name: raw for name, raw in found.items() if raw is not None}
+    return {name: raw for name, raw in found.items() if given(raw)}
 
 
 def decode_reply(body: bytes) -> ModelReply:
@@ -796,13 +801,14 @@ class StreamEncoder:
             case ReasoningDelta():
                 return self._reasoning(delta)
             case ToolCallDelta():
-                block = {"type": "tool_use", "id": delta.id or "", "name": delta.name or ""}
+                call: dict[str, object] = {"type": "tool_use", "id": delta.id or ""}
+                call |= {"name": delta.name or "", "input": {}}
                 piece = {"type": "input_json_delta", "partial_json": delta.arguments}
-                return self._piece(delta.index, block | {"input": msgspec.Raw(b"{}")}, piece)
+                return self._piece(delta.index, call, piece)
             case CitationDelta() if delta.part.wire == WIRE:
                 block = {"type": "text", "text": ""}
-                piece = {"type": "citations_delta", "citation": delta.part.json}
-                return self._piece(delta.index, block, piece)
+                cited = {"type": "citations_delta", "citation": delta.part.json}
+                return self._piece(delta.index, block, cited)
             case OpaqueDelta() if delta.part.wire == WIRE:
                 return self._opaque(delta)
             case Finish():
@@ -860,7 +866,8 @@ class StreamEncoder:
 
     def _finish(self, finish: Finish) -> bytes:
         data = self._close(kept="")
-        delta = {"stop_reason": _stop_reason(finish), "stop_sequence": None} | self._keys
+        delta: dict[str, object] = {"stop_reason": _stop_reason(finish), "stop_sequence": None}
+        delta |= self._keys
         data += _event("message_delta", delta=delta, usage=_wire_usage(finish.usage))
         return data + _event("message_stop")
 
@@ -903,7 +910,7 @@ class _ErrorBody(msgspec.Struct):
 
 def _codes(error: _Error) -> tuple[str | None, ...]:
     code = None
-    if error.details is not None and bytes(error.details).startswith(b"{"):
+    if bytes(error.details).startswith(b"{"):
         code = msgspec.json.decode(error.details, type=_Details).error_code
     return (code, error.type)
 
@@ -943,22 +950,6 @@ def encode_error(error: AiexError) -> bytes:
         message = f"prompt is too long: {message}"  # clients look for these words
     said = {"type": _ERROR_TYPES.get(error.code, "api_error"), "message": message}
     return msgspec.json.encode({"type": "error", "error": said})
-
-
-class _Count(msgspec.Struct):
-    input_tokens: int
-
-
-def decode_count(body: bytes) -> int:
-    """Return the prompt's tokens of an answer of count_tokens.
-
-    Raises:
-        OverloadedError: It is not such an answer.
-    """
-    try:
-        return msgspec.json.decode(body, type=_Count).input_tokens
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise OverloadedError(f"the count cannot be read: {error}") from error
 
 
 def encode_count(tokens: int) -> bytes:

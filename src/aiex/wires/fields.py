@@ -9,16 +9,20 @@ import msgspec
 
 from aiex.core import InvalidCallError
 
-__all__ = ["Fields", "as_object", "elements", "is_null"]
+__all__ = ["ABSENT", "Fields", "as_object", "elements", "given"]
 
 T = TypeVar("T")
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def is_null(raw: msgspec.Raw) -> bool:
-    """Return whether *raw* is the JSON `null`."""
-    return bytes(raw).strip() == b"null"
+ABSENT = msgspec.Raw()
+"""A key that was not there; msgspec cannot decode `Raw | None`."""
+
+
+def given(raw: msgspec.Raw) -> bool:
+    """Return whether *raw* was there and is not the JSON `null`."""
+    return bool(raw) and bytes(raw).strip() != b"null"
 
 
 class Fields:
@@ -46,7 +50,7 @@ class Fields:
             InvalidCallError: The value is not of *kind*.
         """
         raw = self._left.pop(name, None)
-        if raw is None or is_null(raw):
+        if raw is None or not given(raw):
             return None
         if kind is msgspec.Raw:
             return cast("T", raw)
@@ -101,7 +105,7 @@ class Fields:
 
     def left(self) -> dict[str, msgspec.Raw]:
         """Return the keys that were not read and are not null."""
-        return {name: raw for name, raw in self._left.items() if not is_null(raw)}
+        return {name: raw for name, raw in self._left.items() if given(raw)}
 
 
 def elements(raw: bytes | msgspec.Raw, where: str) -> Iterable[tuple[str, msgspec.Raw]]:

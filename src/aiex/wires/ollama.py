@@ -41,7 +41,7 @@ from aiex.core import (
     content_id,
 )
 from aiex.wires.failures import body_text, failure
-from aiex.wires.fields import Fields, as_object, elements
+from aiex.wires.fields import ABSENT, Fields, as_object, elements, given
 from aiex.wires.ndjson import encode_line
 from aiex.wires.opaque import keys_part, merged
 from aiex.wires.replies import collect
@@ -165,10 +165,10 @@ def _tool_call(part: ToolCallPart) -> dict[str, Any]:
 def _tool(tool: Tool) -> object:
     if tool.opaque is not None and tool.opaque.wire == WIRE:
         return tool.opaque.json
-    if tool.opaque is not None and tool.parameters is None:
+    if tool.opaque is not None and not tool.parameters:
         return None
     function: dict[str, Any] = {"name": tool.name, "description": tool.description}
-    if tool.parameters is not None:
+    if tool.parameters:
         function["parameters"] = tool.parameters
     return {"type": "function", "function": function}
 
@@ -237,7 +237,7 @@ def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
     return Tool(
         name=function.need("name", str),
         description=function.take("description", str) or "",
-        parameters=function.take("parameters", msgspec.Raw),
+        parameters=function.take("parameters", msgspec.Raw) or ABSENT,
         opaque=OpaquePart(wire=WIRE, json=raw) if outer.left() or function.left() else None,
     )
 
@@ -321,7 +321,7 @@ class _Line(msgspec.Struct):
     done_reason: str | None = None
     prompt_eval_count: int | None = None
     eval_count: int | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = ABSENT
     error: str | None = None
 
 
@@ -346,7 +346,7 @@ class StreamDecoder(LineDecoder):
             raise failure(line.error, status=None, provider=WIRE)
         if line.message is not None:
             yield from self._message(line.message, line.created_at)
-        if line.logprobs is not None:
+        if given(line.logprobs):
             part = keys_part(WIRE, {"logprobs": line.logprobs})
             yield OpaqueDelta(index=max(self._index, 0), part=part)
         if line.done:

@@ -42,7 +42,7 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
-from aiex.wires.fields import Fields, elements
+from aiex.wires.fields import ABSENT, Fields, elements, given
 from aiex.wires.opaque import is_block, keys_part, merged
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
 from aiex.wires.replies import collect
@@ -81,6 +81,9 @@ _WORDS: dict[FinishReason, str] = {
     "refusal": "stop",
     "error": "error",
 }
+
+
+_REPLY_KEYS = ("annotations", "logprobs", "moderation")  # of a reply, and in no request
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +161,10 @@ def _messages(messages: Iterable[Message], dialect: Dialect) -> Iterator[dict[st
         if pictures:
             yield {"role": "user", "content": [_block(picture) for picture in pictures]}
             pictures = []
-        yield _message(message, others, dialect)
+        body = _message(message, others, dialect)
+        for name in _REPLY_KEYS:
+            body.pop(name, None)
+        yield body
     if pictures:
         yield {"role": "user", "content": [_block(picture) for picture in pictures]}
 
@@ -222,10 +228,10 @@ def _tool_call(part: ToolCallPart) -> dict[str, Any]:
 def _tool(tool: Tool) -> object:
     if tool.opaque is not None and tool.opaque.wire == WIRE:
         return tool.opaque.json
-    if tool.opaque is not None and tool.parameters is None:
+    if tool.opaque is not None and not tool.parameters:
         return None
     function: dict[str, Any] = {"name": tool.name, "description": tool.description}
-    if tool.parameters is not None:
+    if tool.parameters:
         function["parameters"] = tool.parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
@@ -242,7 +248,7 @@ def _response_format(wanted: ResponseFormat) -> object:
         return {"type": wanted.kind}
     schema: dict[str, Any] = {"name": wanted.name or "reply"}
     named = {
-        "schema": wanted.schema,
+        "schema": wanted.schema or None,
         "strict": wanted.strict,
         "description": wanted.description,
     }
@@ -315,7 +321,7 @@ def _read_response_format(raw: msgspec.Raw | None) -> ResponseFormat | None:
     return ResponseFormat(
         kind="json_schema",
         name=schema.take("name", str),
-        schema=schema.take("schema", msgspec.Raw),
+        schema=schema.take("schema", msgspec.Raw) or ABSENT,
         strict=schema.take("strict", bool),
         description=schema.take("description", str),
     )
@@ -329,7 +335,7 @@ def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
     return Tool(
         name=function.need("name", str),
         description=function.take("description", str) or "",
-        parameters=function.take("parameters", msgspec.Raw),
+        parameters=function.take("parameters", msgspec.Raw) or ABSENT,
         strict=function.take("strict", bool),
         opaque=OpaquePart(wire=WIRE, json=raw) if outer.left() or function.left() else None,
     )
@@ -425,9 +431,9 @@ class _Said(msgspec.Struct):
     reasoning: str | None = None
     tool_calls: list[_ToolCall] | None = None
     annotations: list[msgspec.Raw] | None = None
-    audio: msgspec.Raw | None = None
-    function_call: msgspec.Raw | None = None
-    reasoning_details: msgspec.Raw | None = None
+    audio: msgspec.Raw = ABSENT
+    function_call: msgspec.Raw = ABSENT
+    reasoning_details: msgspec.Raw = ABSENT
 
 
 class _Choice(msgspec.Struct):
@@ -435,7 +441,7 @@ class _Choice(msgspec.Struct):
     delta: _Said | None = None
     message: _Said | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = ABSENT
 
 
 class _InputDetails(msgspec.Struct):
@@ -459,8 +465,8 @@ class _Chunk(msgspec.Struct):
     model: str | None = None
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    moderation: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    moderation: msgspec.Raw = ABSENT
+    error: msgspec.Raw = ABSENT
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -501,7 +507,7 @@ class _Reader:
         return self._reason is not None
 
     def read(self, chunk: _Chunk) -> Iterator[Delta]:
-        if chunk.error is not None:
+        if given(chunk.error):
             raise error_in_stream(chunk.error)
         self._id = chunk.id or self._id
         self._model = chunk.model or self._model
@@ -514,10 +520,10 @@ class _Reader:
             said = choice.delta or choice.message
             if said is not None:
                 yield from self._said(said)
-            if choice.logprobs is not None:
+            if given(choice.logprobs):
                 yield self._keys({"logprobs": choice.logprobs})
             self._reason = choice.finish_reason or self._reason
-        if chunk.moderation is not None:
+        if given(chunk.moderation):
             yield self._keys({"moderation": chunk.moderation})
 
     def finish(self, *warnings: str) -> Finish:
@@ -552,7 +558,7 @@ class _Reader:
         for position, call in enumerate(said.tool_calls or ()):
             yield self._tool_call(call, position if call.index is None else call.index)
         kept = {name: getattr(said, name) for name in _KEPT}
-        kept = {name: value for name, value in kept.items() if value is not None}
+        kept = {name: value for name, value in kept.items() if given(value)}
         if kept:
             yield self._keys(kept)
 

@@ -16,13 +16,11 @@ class _Error(msgspec.Struct):
     message: str | None = None
     type: str | None = None
     code: str | int | None = None
-    param: msgspec.Raw | None = None
 
 
 class _Body(msgspec.Struct):
     error: _Error | str | None = None
     message: str | None = None
-    detail: msgspec.Raw | None = None
 
 
 _BODY = msgspec.json.Decoder(_Body)
