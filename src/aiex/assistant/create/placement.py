@@ -77,8 +77,8 @@ def place_module(
             f"create module does not write {language}",
             hint=f"--language {' | '.join(MODULE_LANGUAGES)}",
         )
-    parts = [part for part in re.split(r"[./]", name.replace("-", "_")) if part]
-    if not parts or not all(_WORD.fullmatch(part) for part in parts):
+    parts = re.split(r"[./]", name.replace("-", "_"))
+    if not all(_WORD.fullmatch(part) for part in parts):
         raise UsageError(
             f"{name!r} is no module name: expected words of letters, digits and _, joined by dots",
             hint="such as shop.cart, or Shop.Cart in Elixir",
