@@ -1,0 +1,169 @@
+"""Anthropic, and every server that speaks its messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from aiex.core import (
+    Delta,
+    Embedding,
+    InvalidCallError,
+    ModelCall,
+    ModelNotFoundError,
+    OverloadedError,
+)
+from aiex.llm.adapters.http import Upstream, no_key
+from aiex.llm.ports import ModelInfo, Timeouts
+from aiex.wires import anthropic_messages
+from aiex.wires.ratelimits import RateLimit
+
+__all__ = ["AnthropicAdapter"]
+
+_VERSION = "2023-06-01"
+_PAGE = 1000
+_MAX_PAGES = 20
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class AnthropicAdapter:
+    """Anthropic's models over messages.
+
+    Args:
+        api_key: Gives the key for each call, or `None`; must not block.
+        base_url: Address without the version.
+        provider: Name of the provider.
+        betas: Names of beta features that every call asks for.
+        timeouts: For everything but `stream`, which gets its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: Callable[[], str | None] = no_key,
+        base_url: str = "https://api.anthropic.com",
+        provider: str = "anthropic",
+        betas: Sequence[str] = (),
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._provider = provider
+        self._betas = ",".join(betas)
+        self._timeouts = timeouts or Timeouts(total=60.0)
+        self._upstream = Upstream(
+            base_url,
+            provider=provider,
+            decode_error=anthropic_messages.decode_error,
+            api_key=api_key,
+            headers=self._headers,
+        )
+
+    def _headers(self, key: str | None) -> Mapping[str, str]:
+        headers = {"anthropic-version": _VERSION}
+        if key is not None:
+            headers["x-api-key"] = key
+        if self._betas:
+            headers["anthropic-beta"] = self._betas
+        return headers
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._provider
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached without leaving this machine."""
+        return self._upstream.is_loopback
+
+    @property
+    def rate_limits(self) -> tuple[RateLimit, ...]:
+        """Rates that the latest answer told of."""
+        return self._upstream.rate_limits
+
+    async def __aenter__(self) -> Self:
+        await self._upstream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._upstream.__aexit__(kind, error, trace)
+
+    def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
+        """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
+        return self._upstream.stream(
+            "/v1/messages",
+            anthropic_messages.encode_request(call),
+            decoder=anthropic_messages.StreamDecoder(),
+            decode_reply=anthropic_messages.decode_reply,
+            timeouts=timeouts,
+        )
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Return the models that it serves; the wire tells their names only."""
+        found: list[ModelInfo] = []
+        after: str | None = None
+        for _ in range(_MAX_PAGES):
+            page = await self._models(after)
+            found.extend(ModelInfo(provider=self._provider, name=one.id) for one in page.data)
+            after = page.last_id
+            if not page.has_more or after is None:
+                break
+        return found
+
+    async def _models(self, after: str | None) -> _Models:
+        query = {"limit": str(_PAGE)} | ({} if after is None else {"after_id": after})
+        path = f"/v1/models?{urlencode(query)}"
+        body = await self._upstream.request("GET", path, timeouts=self._timeouts)
+        try:
+            return msgspec.json.decode(body, type=_Models)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise OverloadedError(
+                f"the models of {self._provider} cannot be read: {error}", provider=self._provider
+            ) from error
+
+    async def describe(self, model: str) -> ModelInfo | None:
+        """Return the model by its name; `None` if the provider does not serve it."""
+        path = f"/v1/models/{quote(model, safe='')}"
+        try:
+            await self._upstream.request("GET", path, timeouts=self._timeouts)
+        except ModelNotFoundError:
+            return None
+        return ModelInfo(provider=self._provider, name=model)
+
+    async def count_tokens(self, call: ModelCall) -> int | None:
+        """Return the prompt's tokens by the provider's count."""
+        body = await self._upstream.request(
+            "POST",
+            "/v1/messages/count_tokens",
+            anthropic_messages.encode_count_request(call),
+            timeouts=self._timeouts,
+        )
+        return anthropic_messages.decode_count(body)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embedding:
+        """Raise `InvalidCallError`: Anthropic has no embeddings."""
+        raise InvalidCallError(
+            f"{self._provider} has no embeddings, so {model} cannot embed {len(texts)} texts",
+            provider=self._provider,
+        )
+
+    async def probe(self) -> None:
+        """Return if the provider answers."""
+        await self._upstream.request("GET", "/v1/models?limit=1", timeouts=self._timeouts)

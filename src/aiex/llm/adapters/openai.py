@@ -1,0 +1,160 @@
+"""OpenAI, and every server that speaks one of its two wires."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import quote
+
+import msgspec
+
+from aiex.core import Delta, Embedding, ModelCall, ModelNotFoundError, OverloadedError
+from aiex.llm.adapters.http import Upstream, no_key
+from aiex.llm.ports import ModelInfo, Timeouts
+from aiex.wires import openai_chat, openai_embeddings, openai_responses
+from aiex.wires.openai_chat import Dialect
+from aiex.wires.openai_errors import decode_error
+from aiex.wires.ratelimits import RateLimit
+
+__all__ = ["OpenAIAdapter"]
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class OpenAIAdapter:
+    """OpenAI's models over chat completions or responses.
+
+    Adapters of imitators are composed of one: they give it their address and name, and ask it
+    for what their server does as OpenAI does.
+
+    Args:
+        api_key: Gives the key for each call, or `None`; must not block.
+        base_url: Address up to and including the version.
+        provider: Name of the provider.
+        api: Wire to speak.
+        dialect: How the server differs from OpenAI on the wire of chat completions.
+        counts_tokens: Whether the server has /responses/input_tokens.
+        timeouts: For everything but `stream`, which gets its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: Callable[[], str | None] = no_key,
+        base_url: str = "https://api.openai.com/v1",
+        provider: str = "openai",
+        api: Literal["chat", "responses"] = "chat",
+        dialect: Dialect | None = None,
+        counts_tokens: bool = False,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._provider = provider
+        self._api = api
+        self._dialect = dialect or Dialect()
+        self._counts_tokens = counts_tokens
+        self._timeouts = timeouts or Timeouts(total=60.0)
+        self._upstream = Upstream(
+            base_url, provider=provider, decode_error=decode_error, api_key=api_key
+        )
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._provider
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached without leaving this machine."""
+        return self._upstream.is_loopback
+
+    @property
+    def rate_limits(self) -> tuple[RateLimit, ...]:
+        """Rates that the latest answer told of."""
+        return self._upstream.rate_limits
+
+    async def __aenter__(self) -> Self:
+        await self._upstream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._upstream.__aexit__(kind, error, trace)
+
+    def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
+        """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
+        if self._api == "responses":
+            return self._upstream.stream(
+                "/responses",
+                openai_responses.encode_request(call),
+                decoder=openai_responses.StreamDecoder(),
+                decode_reply=openai_responses.decode_reply,
+                timeouts=timeouts,
+            )
+        return self._upstream.stream(
+            "/chat/completions",
+            openai_chat.encode_request(call, dialect=self._dialect),
+            decoder=openai_chat.StreamDecoder(),
+            decode_reply=openai_chat.decode_reply,
+            timeouts=timeouts,
+        )
+
+    async def models(self) -> Sequence[ModelInfo]:
+        """Return the models that it serves; the wire tells their names only."""
+        body = await self._upstream.request("GET", "/models", timeouts=self._timeouts)
+        try:
+            found = msgspec.json.decode(body, type=_Models)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise OverloadedError(
+                f"the models of {self._provider} cannot be read: {error}", provider=self._provider
+            ) from error
+        return [self._info(model.id) for model in found.data]
+
+    async def describe(self, model: str) -> ModelInfo | None:
+        """Return the model by its name; `None` if the provider does not serve it."""
+        path = f"/models/{quote(model, safe='')}"
+        try:
+            await self._upstream.request("GET", path, timeouts=self._timeouts)
+        except ModelNotFoundError:
+            return None
+        return self._info(model)
+
+    def _info(self, model: str) -> ModelInfo:
+        kind: Literal["chat", "embedding"] = "embedding" if "embed" in model else "chat"
+        return ModelInfo(provider=self._provider, name=model, kind=kind)
+
+    async def count_tokens(self, call: ModelCall) -> int | None:
+        """Return the prompt's tokens by the provider's count; `None` where it has none."""
+        if not self._counts_tokens:
+            return None
+        body = await self._upstream.request(
+            "POST",
+            "/responses/input_tokens",
+            openai_responses.encode_count_request(call),
+            timeouts=self._timeouts,
+        )
+        return openai_responses.decode_count(body)
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embedding:
+        """Return one vector a text."""
+        body = await self._upstream.request(
+            "POST",
+            "/embeddings",
+            openai_embeddings.encode_embedding_request(model, texts),
+            timeouts=self._timeouts,
+        )
+        return openai_embeddings.decode_embedding(body, model=model)
+
+    async def probe(self) -> None:
+        """Return if the provider answers."""
+        await self._upstream.request("GET", "/models", timeouts=self._timeouts)
