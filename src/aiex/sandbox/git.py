@@ -1,0 +1,306 @@
+"""Reading a repository that nobody vouches for: history and trees, nothing that it could run.
+
+Only commands that start no filter, text conversion, diff program, hook, pager or monitor are
+used (measured: ls-files, ls-tree, log --numstat, cat-file, rev-parse, merge-base); what a
+configuration could still switch on is switched off by the environment. The working tree is never
+compared by git: its blobs are computed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from aiex.core import NotFoundError, UsageError
+from aiex.sandbox.isolate import Command, CommandResult, run_command
+from aiex.sandbox.paths import printable
+
+__all__ = ["Churn", "Git", "Repository"]
+
+_OVERRIDES = {
+    "core.fsmonitor": "false",
+    "core.untrackedCache": "false",
+    "core.hooksPath": "/dev/null",
+    "core.attributesFile": "/dev/null",
+    "core.pager": "cat",
+    "core.sshCommand": "false",
+    "core.askPass": "true",
+    "core.alternateRefsCommand": "true",
+    "credential.helper": "",
+    "diff.external": "",
+    "gpg.program": "false",
+    "log.showSignature": "false",
+    "protocol.allow": "never",
+    "uploadpack.packObjectsHook": "",
+}
+_LOG_MARK = "\x01"
+
+
+class Repository(msgspec.Struct, frozen=True, kw_only=True):
+    """A repository, as seen from a root.
+
+    Attributes:
+        head: Commit that is checked out; `None` before the first.
+        prefix: The root's place in the repository, empty or ending in `/`.
+        is_shallow: Whether older history is missing.
+        object_format: Hash that names objects: `sha1` or `sha256`.
+        version: Version of git.
+    """
+
+    head: str | None
+    prefix: str
+    is_shallow: bool
+    object_format: str
+    version: str
+
+
+class Churn(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a file changed.
+
+    Attributes:
+        commits: Commits that changed it.
+        added: Lines that they added.
+        deleted: Lines that they removed.
+        authors: Different authors.
+        last: Time of the newest of them, aware UTC.
+    """
+
+    commits: int
+    added: int
+    deleted: int
+    authors: int
+    last: datetime
+
+
+class Git:
+    """The history of one root.
+
+    Paths are relative to the root, which may be a folder inside the repository.
+
+    Args:
+        root: The root.
+        timeout: Seconds that one command may take.
+    """
+
+    def __init__(self, root: Path, *, timeout: float = 60.0) -> None:
+        self._root = root
+        self._timeout = timeout
+
+    async def repository(self) -> Repository | None:
+        """Return the repository that the root is in; `None` if it is in none.
+
+        Raises:
+            NotFoundError: git is not installed.
+        """
+        version = (await self._git("version")).stdout.decode().split()[2]
+        asked = await self._git(
+            "rev-parse",
+            "--is-inside-work-tree",
+            "--is-shallow-repository",
+            "--show-object-format",
+            "--show-prefix",
+        )
+        lines = asked.stdout.decode("utf-8", "surrogateescape").split("\n")
+        if asked.exit or lines[0] != "true":
+            return None
+        head = await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        return Repository(
+            head=head.stdout.decode().strip() or None,
+            prefix=lines[3],
+            is_shallow=lines[1] == "true",
+            object_format=lines[2],
+            version=version,
+        )
+
+    async def resolve(self, revision: str) -> str:
+        """Return the commit that *revision* names.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if revision.startswith("-") or "\0" in revision:
+            raise UsageError(f"{printable(revision)} is no revision")
+        found = await self._git(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+        )
+        if found.exit:
+            raise NotFoundError(
+                f"the repository has no revision {printable(revision)}",
+                hint="name a commit, a branch or a tag",
+            )
+        return found.stdout.decode().strip()
+
+    async def merge_base(self, revision: str) -> str:
+        """Return the newest commit that *revision* and HEAD share; *revision* if they share none.
+
+        Raises:
+            NotFoundError: There is no such revision.
+        """
+        commit = await self.resolve(revision)
+        found = await self._git("merge-base", commit, "HEAD")
+        return commit if found.exit else found.stdout.decode().strip()
+
+    async def tracked(self) -> dict[str, str]:
+        """Return the blob of each regular file in the index, by path."""
+        listed = await self._git("ls-files", "-s", "-z", check=True)
+        blobs: dict[str, str] = {}
+        for line in _split(listed.stdout):
+            head, _, path = line.partition("\t")
+            mode, blob, stage = head.split(" ")
+            if mode.startswith("100") and stage == "0":
+                blobs[path] = blob
+        return blobs
+
+    async def tree(self, commit: str) -> dict[str, str]:
+        """Return the blob of each regular file of *commit* below the root, by path."""
+        listed = await self._git("ls-tree", "-r", "-z", "--end-of-options", commit, check=True)
+        blobs: dict[str, str] = {}
+        for line in _split(listed.stdout):
+            head, _, path = line.partition("\t")
+            mode, kind, blob = head.split(" ")
+            if kind == "blob" and mode.startswith("100"):
+                blobs[path] = blob
+        return blobs
+
+    async def blobs(self, ids: Mapping[str, str]) -> dict[str, bytes]:
+        """Return the content of each blob, by the path that *ids* gives it."""
+        wanted = "".join(f"{blob}\n" for blob in ids.values()).encode()
+        if not wanted:
+            return {}
+        batch = await self._git("cat-file", "--batch", stdin=wanted, check=True)
+        contents: dict[str, bytes] = {}
+        data, at = batch.stdout, 0
+        for path in ids:
+            end = data.index(b"\n", at)
+            header = data[at:end].split()
+            if header[-1] == b"missing":
+                at = end + 1
+                continue
+            size = int(header[2])
+            contents[path] = data[end + 1 : end + 1 + size]
+            at = end + 1 + size + 1
+        return contents
+
+    async def churn(self, since: str | None = None) -> dict[str, Churn]:
+        """Return how much each file changed, by its path of today; renames are followed.
+
+        Args:
+            since: Oldest commit that counts, as git reads dates; `None` for all of them.
+        """
+        window = [f"--since={since}"] if since else []
+        log = await self._git(
+            "log",
+            "--no-show-signature",
+            f"--format={_LOG_MARK}%ct %ae",
+            "--numstat",
+            "-z",
+            "--find-renames",
+            "--no-merges",
+            "--relative",
+            *window,
+            "HEAD",
+            "--",
+            ".",
+        )
+        if log.exit:
+            return {}
+        return _churn(log.stdout)
+
+    @staticmethod
+    def blob_id(content: bytes, object_format: str = "sha1") -> str:
+        """Return the name that git gives to *content*.
+
+        Args:
+            content: Bytes of the file, as they are stored.
+            object_format: `sha1` or `sha256`.
+        """
+        digest = hashlib.new(object_format, usedforsecurity=False)
+        digest.update(b"blob %d\0" % len(content))
+        digest.update(content)
+        return digest.hexdigest()
+
+    async def _git(self, *arguments: str, stdin: bytes = b"", check: bool = False) -> CommandResult:
+        overrides = {**_OVERRIDES, "safe.directory": "*"}
+        environment = {
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_LITERAL_PATHSPECS": "1",
+            "LC_ALL": "C.UTF-8",
+            "GIT_CONFIG_COUNT": str(len(overrides)),
+        }
+        for number, (key, value) in enumerate(overrides.items()):
+            environment[f"GIT_CONFIG_KEY_{number}"] = key
+            environment[f"GIT_CONFIG_VALUE_{number}"] = value
+        quiet = ("--no-ext-diff", "--no-textconv") if arguments[0] == "log" else ()
+        result = await run_command(
+            Command(
+                argv=("git", "--no-pager", arguments[0], *quiet, *arguments[1:]),
+                cwd=self._root,
+                stdin=stdin,
+                environment=environment,
+                timeout=self._timeout,
+                max_output_bytes=512 << 20,
+            )
+        )
+        if result.timed_out:
+            raise NotFoundError(f"git {arguments[0]} took longer than {self._timeout:g} s")
+        if check and (result.exit or result.truncated):
+            said = result.stderr.decode("utf-8", "replace").strip()
+            raise NotFoundError(f"git {arguments[0]} failed: {printable(said)}")
+        return result
+
+
+def _split(raw: bytes) -> list[str]:
+    text = raw.decode("utf-8", "surrogateescape")
+    return text.split("\0")[:-1] if text else []
+
+
+class _Count:
+    def __init__(self) -> None:
+        self.commits = self.added = self.deleted = self.last = 0
+        self.authors: set[str] = set()
+
+
+def _churn(raw: bytes) -> dict[str, Churn]:
+    r"""Read `log --numstat -z`: `\x01time author\0\nadded\tdeleted\tpath\0...`, newest first."""
+    counts: dict[str, _Count] = {}
+    today: dict[str, str] = {}
+    at, author = 0, ""
+    fields = iter(_split(raw))
+    for field in fields:
+        field = field.lstrip("\n")  # noqa: PLW2901 - a separator of git's, no part of the value
+        if field.startswith(_LOG_MARK):
+            stamp, _, author = field[1:].partition(" ")
+            at = int(stamp)
+            continue
+        if field.count("\t") < 2:
+            continue
+        added, deleted, path = field.split("\t", 2)
+        if not path:
+            old, path = next(fields), next(fields)
+            today[old] = today.get(path, path)
+        count = counts.setdefault(today.get(path, path), _Count())
+        count.commits += 1
+        count.added += int(added) if added.isdigit() else 0
+        count.deleted += int(deleted) if deleted.isdigit() else 0
+        count.authors.add(author)
+        count.last = max(count.last, at)
+    return {
+        path: Churn(
+            commits=count.commits,
+            added=count.added,
+            deleted=count.deleted,
+            authors=len(count.authors),
+            last=datetime.fromtimestamp(count.last, UTC),
+        )
+        for path, count in counts.items()
+    }
