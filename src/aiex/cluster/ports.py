@@ -44,16 +44,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What no backend takes more of; larger asks raise `UsageError` before anything is written.
 
     Attributes:
-        writes: Writes and guards in one transaction.
+        writes: Writes and guards in one transaction; records in one append to a log.
         value_bytes: Bytes of one value; larger ones are stored by reference by their owner.
-        key_bytes: Bytes of one key once encoded.
-        ttl: Least life of a record, seconds.
+        key_bytes: Bytes of one key, name or idempotency key once encoded.
+        ttl: Least life of a record or lease, seconds.
+        deliveries: How often an item of a queue is handed out before it is a dead letter.
     """
 
     writes: int = 1000
     value_bytes: int = 256 * 1024
     key_bytes: int = 255
     ttl: float = 1.0
+    deliveries: int = 5
 
 
 LIMITS: Final = Limits()
@@ -74,7 +76,8 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Name within the table, lower-case letters, digits and `_`.
-        field: Field of the value (top level of its JSON) that is indexed; text, number or `None`.
+        field: Field of the value (top level of its JSON) that is indexed: letters, digits and
+            `_`. Records whose field is text or a number are in the index, others are not.
     """
 
     name: str
@@ -90,8 +93,12 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True):
         name: Lower-case letters, digits and `_`.
         indexes: Fields by which `query` may select and order.
         version: Version of the values; a store written by a newer one is refused.
-        replicated: Whether every node must have it (`False`: a cache that may be lost).
-        max_age: Seconds after which a record may be dropped; `None` to keep it.
+        replicated: Whether every node must have it (`False`: a cache that may be lost). Tables
+            of the two kinds cannot be written in one transaction.
+        max_age: Seconds after which a record vanishes, as if written with that TTL; `None` to
+            keep it.
+        max_records: Records to keep, about: those written longest ago are dropped in passing
+            when there are more. Only for tables that are not replicated; `None` for all.
     """
 
     name: str
@@ -99,6 +106,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     replicated: bool = True
     max_age: float | None = None
+    max_records: int | None = None
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +114,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         table: Table.
-        key: Parts of the key; each 1 or more characters, any text. The backend encodes them.
+        key: Parts of the key, 1 or more; each 1 or more characters, any text. The backend
+            encodes them (`cluster.keys`).
         value: JSON object, or `DELETE`.
         expect: Revision that the record must have: 0 for "must not exist", `None` for any.
         ttl: Seconds until the record vanishes by itself; `None` for never.
@@ -122,11 +131,15 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """A condition that is checked and not written, which makes a transaction serialisable.
 
+    A deletion counts as a change of the record for 7 days; a record that vanishes by its TTL
+    does not.
+
     Attributes:
         table: Table.
         key: A whole key, or the leading parts of many.
-        max_revision: No record under *key* may have a higher revision; 0: none may exist.
-        prefix: Whether *key* names all records below it.
+        max_revision: No record under *key* may have been written or deleted at a higher
+            revision; 0: none may exist.
+        prefix: Whether *key* names all records below it (and not the one that it is itself).
     """
 
     table: str
@@ -211,7 +224,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         subject: Dotted name.
         value: Bytes.
-        missed: Messages that this subscriber lost just before this one, because it was slow.
+        missed: 0 only if this subscriber lost nothing just before this message; else at least
+            as many as it lost by being slow.
     """
 
     subject: str
@@ -229,7 +243,7 @@ class LeasePort(Protocol):
         """
 
     async def renew(self, lease: Lease) -> bool:
-        """Return whether the lease was still held, and its time begins anew."""
+        """Return whether the lease was still held; if so its time begins anew."""
 
     async def release(self, lease: Lease) -> bool:
         """Return whether the lease was still held; it is free now."""
@@ -239,7 +253,11 @@ class LeasePort(Protocol):
 
 
 class QueuePort(Protocol):
-    """Work that is done at least once, and whose result is stored once (by the token)."""
+    """Work that is done at least once, and whose result is stored once (by the token).
+
+    A delivery is valid until the item is handed out again, acknowledged or given back. An item
+    whose `LIMITS.deliveries`-th delivery was given back, or ran out, is a dead letter.
+    """
 
     async def put(self, queue: str, value: bytes, *, idem: str | None = None) -> int:
         """Return the item's id; the same *idem* within a day gives the same id and one item."""
@@ -248,10 +266,13 @@ class QueuePort(Protocol):
         """Return the oldest item that is free, hidden from others for *ttl* seconds."""
 
     async def ack(self, item: QueueItem) -> bool:
-        """Return whether this delivery was still valid; the item is done."""
+        """Return whether this delivery was still valid; the item is done.
+
+        A dead letter is removed by this.
+        """
 
     async def nak(self, item: QueueItem, *, delay: float = 0.0) -> bool:
-        """Return whether this delivery was still valid; the item is free after *delay*.
+        """Return whether this delivery was still valid; the item is free after *delay* seconds.
 
         After its last allowed delivery the item is a dead letter instead.
         """
@@ -267,7 +288,11 @@ class CounterPort(Protocol):
     """Numbers that many may add to at once."""
 
     async def add(self, name: str, amount: int) -> int:
-        """Return the counter's value after *amount* was added."""
+        """Return the counter's value after *amount* was added.
+
+        Raises:
+            UsageError: The value would leave the range of a signed 64-bit integer.
+        """
 
     async def get(self, name: str) -> int:
         """Return the counter's value; 0 if nothing was ever added."""
@@ -316,8 +341,9 @@ class Store(AbstractAsyncContextManager["Store"], Protocol):
         """Return the sequence of the transaction: all of it was stored.
 
         Args:
-            writes: What to write; at most one write a record.
-            guards: What must hold besides.
+            writes: What to write, at least one write and at most one a record; all tables
+                replicated, or none.
+            guards: What must hold besides, in tables of the same kind.
             idem: The same key within a day returns the first answer and writes nothing.
 
         Raises:
@@ -343,7 +369,18 @@ class Store(AbstractAsyncContextManager["Store"], Protocol):
         limit: int = 1000,
         level: ReadLevel = "local",
     ) -> Sequence[Record]:
-        """Return records under *prefix* in the order of their keys, from past *after*."""
+        """Return records below *prefix* in the order of their keys, from past *after*.
+
+        Keys are ordered part by part, by code point. The record whose key is *prefix* itself is
+        not below it.
+
+        Args:
+            table: Table.
+            prefix: Leading parts of the keys; `()` for the whole table.
+            after: Key of the last record of the page before; it need not exist any more.
+            limit: Most records to return.
+            level: How fresh.
+        """
 
     async def query(
         self,
@@ -354,18 +391,35 @@ class Store(AbstractAsyncContextManager["Store"], Protocol):
         at_least: str | int | float | None = None,
         below: str | int | float | None = None,
         descending: bool = False,
+        after: Record | None = None,
         limit: int = 1000,
         level: ReadLevel = "local",
     ) -> Sequence[Record]:
-        """Return records selected and ordered by an index of their table."""
+        """Return records selected and ordered by an index of their table, then by key.
+
+        Numbers come before text, text by code point. A bound selects only values of its own
+        kind.
+
+        Args:
+            table: Table.
+            index: Name of the index.
+            equal: Value of the field.
+            at_least: Least value of the field.
+            below: Value that the field must be less than.
+            descending: Whether the largest comes first; keys too are descending then.
+            after: Last record of the page before.
+            limit: Most records to return.
+            level: How fresh.
+        """
 
     def watch(
         self, table: str, prefix: tuple[str, ...] = (), *, after: int = 0
     ) -> AbstractAsyncContextManager[AsyncIterator[Record | tuple[str, ...]]]:
-        """Stream records under *prefix* whose revision is above *after*, then new ones.
+        """Stream records below *prefix* whose revision is above *after*, then new ones.
 
-        A deleted record comes as its key. Only the latest revision of a record is certain to
-        be seen.
+        A deleted record comes as its key (with *after* 0, only if it is deleted from now on; a
+        deletion is told for 7 days). Only the latest revision of a record is certain to be seen.
+        A record that vanishes by its TTL is not told: `Record.expires` says when.
         """
 
     async def publish(self, subject: str, value: bytes) -> None:
