@@ -1,5 +1,17 @@
 """Pure functions over source text: bytes in, values out."""
 
+from aiex.code.lookup import (
+    symbol_at,
+    symbols_named,
+)
+from aiex.code.read import (
+    FACTS_VERSION,
+    LANGUAGES,
+    MAX_PARSE_BYTES,
+    is_binary,
+    language_of,
+    read_facts,
+)
 from aiex.code.tracebacks import (
     Frame,
     Traceback,
@@ -16,6 +28,9 @@ from aiex.code.values import (
 )
 
 __all__ = [
+    "FACTS_VERSION",
+    "LANGUAGES",
+    "MAX_PARSE_BYTES",
     "Call",
     "FileFacts",
     "Frame",
@@ -25,5 +40,10 @@ __all__ = [
     "Symbol",
     "SymbolKind",
     "Traceback",
+    "is_binary",
+    "language_of",
+    "read_facts",
     "read_traceback",
+    "symbol_at",
+    "symbols_named",
 ]

@@ -1,0 +1,1 @@
+"""What the nodes of each grammar mean: one module a family of languages."""

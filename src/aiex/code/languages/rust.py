@@ -1,0 +1,140 @@
+"""Rust."""
+
+from __future__ import annotations
+
+import re
+
+from tree_sitter import Node
+
+from aiex.code.comments import doc_block_before, doc_lines_before
+from aiex.code.scan import Handler, LanguageTable, Walk, text_of
+from aiex.code.values import SymbolKind
+
+__all__ = ["TABLE"]
+
+_GENERICS = re.compile(r"<.*>", re.DOTALL)
+
+
+def _between(node: Node) -> bool:
+    return node.type == "attribute_item"
+
+
+def _add(walk: Walk, node: Node, kind: SymbolKind, *, opens: bool) -> None:
+    name = text_of(node.child_by_field_name("name"))
+    parameters = node.child_by_field_name("parameters")
+    count = None
+    if parameters is not None and kind in {"function", "method"}:
+        count = sum(c.type in {"parameter", "self_parameter"} for c in parameters.named_children)
+    walk.define(
+        node,
+        kind,
+        name,
+        body=node.child_by_field_name("body"),
+        docstring=doc_lines_before(node, "///", skip=_between) or doc_block_before(node),
+        parameters=count,
+        is_public=any(child.type == "visibility_modifier" for child in node.children)
+        or walk.parent_kind == "trait",
+        opens=opens,
+    )
+
+
+def _function(walk: Walk, node: Node) -> None:
+    above = node.parent.parent if node.parent is not None else None
+    inside = above is not None and above.type in {"impl_item", "trait_item"}
+    _add(walk, node, "method" if inside else "function", opens=node.type == "function_item")
+
+
+def _kind(kind: SymbolKind, *, opens: bool = False) -> Handler:
+    def add(walk: Walk, node: Node) -> None:
+        _add(walk, node, kind, opens=opens)
+
+    return add
+
+
+def _impl(walk: Walk, node: Node) -> None:
+    written = text_of(node.child_by_field_name("type"))
+    walk.open(_GENERICS.sub("", written).strip().replace("::", "."))
+
+
+def _macro(walk: Walk, node: Node) -> None:
+    _add(walk, node, "macro", opens=False)
+
+
+def _constant(walk: Walk, node: Node) -> None:
+    if walk.function is None:
+        _add(walk, node, "constant", opens=False)
+
+
+def _module(walk: Walk, node: Node) -> None:
+    _add(walk, node, "module", opens=True)
+    if node.child_by_field_name("body") is None:
+        walk.imported(node, text_of(node.child_by_field_name("name")), names=["mod"])
+
+
+def _use(walk: Walk, node: Node) -> None:
+    """Take a use apart: `a::{b, c::d}` imports two things."""
+    argument = node.child_by_field_name("argument")
+    for path in _paths(argument, ""):
+        walk.imported(node, path)
+
+
+def _paths(node: Node | None, prefix: str) -> list[str]:
+    if node is None:
+        return []
+    if node.type == "use_list":
+        return [path for child in node.named_children for path in _paths(child, prefix)]
+    if node.type == "scoped_use_list":
+        inner = text_of(node.child_by_field_name("path"))
+        longer = "::".join(part for part in (prefix, inner) if part)
+        return _paths(node.child_by_field_name("list"), longer)
+    if node.type == "use_as_clause":
+        return _paths(node.child_by_field_name("path"), prefix)
+    if node.type in {"line_comment", "block_comment"}:
+        return []
+    return ["::".join(part for part in (prefix, text_of(node)) if part)]
+
+
+def _extern(walk: Walk, node: Node) -> None:
+    walk.imported(node, text_of(node.child_by_field_name("name")))
+
+
+def _call(walk: Walk, node: Node) -> None:
+    walk.called(node, node.child_by_field_name("function"))
+
+
+def _invocation(walk: Walk, node: Node) -> None:
+    walk.called(node, node.child_by_field_name("macro"))
+
+
+def _binary(walk: Walk, node: Node) -> None:
+    if text_of(node.child_by_field_name("operator")) in {"&&", "||"}:
+        walk.branch()
+
+
+TABLE = LanguageTable(
+    handlers={
+        "function_item": _function,
+        "function_signature_item": _function,
+        "struct_item": _kind("struct"),
+        "enum_item": _kind("enum"),
+        "union_item": _kind("union"),
+        "trait_item": _kind("trait", opens=True),
+        "type_item": _kind("type"),
+        "associated_type": _kind("type"),
+        "const_item": _constant,
+        "static_item": _constant,
+        "macro_definition": _macro,
+        "mod_item": _module,
+        "impl_item": _impl,
+        "use_declaration": _use,
+        "extern_crate_declaration": _extern,
+        "call_expression": _call,
+        "macro_invocation": _invocation,
+        "binary_expression": _binary,
+    },
+    branches=frozenset(
+        {"if_expression", "while_expression", "for_expression", "loop_expression", "match_arm"}
+    ),
+    comments=frozenset({"line_comment", "block_comment"}),
+    opaque=frozenset({"string_literal", "raw_string_literal", "token_tree"}),
+)

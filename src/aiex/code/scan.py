@@ -1,0 +1,263 @@
+"""One walk over a syntax tree, in which a language's own table says what each node means.
+
+The walk goes by cursor, never by recursion, so that nesting costs memory in the parser alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+from tree_sitter import Node, Tree
+
+from aiex.code.values import Call, Import, Symbol, SymbolKind
+from aiex.core import Span
+
+__all__ = ["Handler", "LanguageTable", "Walk", "one_line", "text_of"]
+
+_SPACE = re.compile(r"\s+")
+_LONGEST_SIGNATURE = 400
+_LONGEST_CALLEE = 200
+_MOST_ERRORS = 20
+
+Handler = Callable[["Walk", Node], None]
+"""Says what a node means by calling the methods of the walk."""
+
+
+class LanguageTable(msgspec.Struct, frozen=True, kw_only=True):
+    """What the nodes of one grammar mean.
+
+    Attributes:
+        handlers: What to do at a node, by its type.
+        branches: Types that add one to the complexity of the function around them.
+        comments: Types of comments.
+        opaque: Types whose inside is not walked, besides comments.
+        adds_nested: Whether a function's complexity counts in the function around it, as C901
+            does.
+    """
+
+    handlers: Mapping[str, Handler]
+    branches: frozenset[str] = frozenset()
+    comments: frozenset[str] = frozenset({"comment"})
+    opaque: frozenset[str] = frozenset()
+    adds_nested: bool = False
+
+
+class _Scope:
+    """A definition that the walk is inside of."""
+
+    __slots__ = ("complexity", "depth", "index", "is_function", "name")
+
+    def __init__(self, depth: int, index: int | None, name: str, *, is_function: bool) -> None:
+        self.depth = depth
+        self.index = index
+        self.name = name
+        self.is_function = is_function
+        self.complexity = 1
+
+
+class Walk:
+    """What is found on the way through one file.
+
+    Args:
+        source: The file's bytes.
+        table: What the nodes mean.
+
+    Attributes:
+        symbols: Definitions, in order of their start.
+        imports: Imports, in order.
+        calls: Calls, in order.
+        comment_spans: Byte ranges of the comments.
+        error_lines: First lines where the text does not parse, 1-based.
+    """
+
+    def __init__(self, source: bytes, table: LanguageTable) -> None:
+        self.source = source
+        self.symbols: list[Symbol] = []
+        self.imports: list[Import] = []
+        self.calls: list[Call] = []
+        self.comment_spans: list[tuple[int, int]] = []
+        self.error_lines: list[int] = []
+        self.docstring: str | None = None
+        self.lazy_depth = 0
+        self._table = table
+        self._depth = 0
+        self._scopes: list[_Scope] = []
+
+    def run(self, tree: Tree) -> None:
+        """Walk the whole tree."""
+        table = self._table
+        handlers, branches, comments = table.handlers, table.branches, table.comments
+        closed = table.opaque | comments
+        has_error = tree.root_node.has_error
+        cursor = tree.walk()
+        while True:
+            node = cursor.node
+            if node is None:
+                return
+            kind = node.type
+            if has_error and (node.is_error or node.is_missing):
+                self._error(node)
+            if kind in branches:
+                self.branch()
+            handler = handlers.get(kind)
+            if handler is not None:
+                handler(self, node)
+            elif kind in comments:
+                self.comment_spans.append((node.start_byte, node.end_byte))
+            if kind not in closed and cursor.goto_first_child():
+                self._depth += 1
+                continue
+            while True:
+                self._leave()
+                if cursor.goto_next_sibling():
+                    break
+                if not cursor.goto_parent():
+                    return
+                self._depth -= 1
+
+    def _error(self, node: Node) -> None:
+        line = node.start_point[0] + 1
+        if len(self.error_lines) < _MOST_ERRORS and line not in self.error_lines:
+            self.error_lines.append(line)
+
+    def _leave(self) -> None:
+        """Close the scopes that end with the node that is left."""
+        while self._scopes and self._scopes[-1].depth == self._depth:
+            scope = self._scopes.pop()
+            if not scope.is_function:
+                if self._table.adds_nested and self._scopes:
+                    self._scopes[-1].complexity += scope.complexity - 1
+                continue
+            if scope.index is not None:
+                symbol = self.symbols[scope.index]
+                self.symbols[scope.index] = msgspec.structs.replace(
+                    symbol, complexity=scope.complexity
+                )
+            if self._table.adds_nested and self._scopes:
+                self._scopes[-1].complexity += scope.complexity
+
+    def branch(self, amount: int = 1) -> None:
+        """Add to the complexity of the function that the walk is in."""
+        if self._scopes:
+            self._scopes[-1].complexity += amount
+
+    @property
+    def parent(self) -> str | None:
+        """Qualified name of the definition that the walk is in."""
+        return self._scopes[-1].name if self._scopes else None
+
+    @property
+    def parent_kind(self) -> SymbolKind | None:
+        """Kind of the definition that the walk is in."""
+        index = self._scopes[-1].index if self._scopes else None
+        return self.symbols[index].kind if index is not None else None
+
+    @property
+    def function(self) -> str | None:
+        """Qualified name of the innermost function that the walk is in."""
+        return next((s.name for s in reversed(self._scopes) if s.is_function), None)
+
+    def open(self, name: str) -> None:
+        """Open a scope that is no symbol of its own, such as `impl Type`."""
+        self._scopes.append(_Scope(self._depth, None, self._qualified(name), is_function=False))
+
+    def _qualified(self, name: str) -> str:
+        return f"{self.parent}.{name}" if self.parent else name
+
+    def define(
+        self,
+        node: Node,
+        kind: SymbolKind,
+        name: str,
+        *,
+        whole: Node | None = None,
+        body: Node | None = None,
+        docstring: str | None = None,
+        parameters: int | None = None,
+        is_public: bool = True,
+        opens: bool = True,
+        within: str | None = None,
+    ) -> None:
+        """Add a symbol.
+
+        Args:
+            node: The definition.
+            kind: What is defined.
+            name: Its name.
+            whole: Node with decorators and the like around it; `None` for *node*.
+            body: Where its signature ends; `None` to take all of it.
+            docstring: Its documentation.
+            parameters: Number of parameters, for functions.
+            is_public: Whether it is visible outside.
+            opens: Whether what is inside belongs to it.
+            within: Scope that it belongs to when that is not where it stands (a Go method).
+        """
+        outer = whole or node
+        qualified = f"{within}.{name}" if within else self._qualified(name)
+        end = body.start_byte if body is not None else node.end_byte
+        is_function = kind in {"function", "method", "constructor", "macro"}
+        self.symbols.append(
+            Symbol(
+                name=name,
+                qualified_name=qualified,
+                kind=kind,
+                span=Span(outer.start_byte, outer.end_byte),
+                start_line=outer.start_point[0] + 1,
+                end_line=outer.end_point[0] + 1 if outer.end_point[1] else outer.end_point[0],
+                signature=one_line(self.source[node.start_byte : end]),
+                docstring=docstring or None,
+                parent=within or self.parent,
+                complexity=1 if is_function else None,
+                parameters=parameters,
+                is_public=is_public,
+            )
+        )
+        if opens:
+            index = len(self.symbols) - 1
+            self._scopes.append(_Scope(self._depth, index, qualified, is_function=is_function))
+
+    def imported(
+        self,
+        node: Node,
+        target: str,
+        *,
+        names: Sequence[str] = (),
+        level: int = 0,
+        when: Literal["eager", "typing", "lazy"] | None = None,
+    ) -> None:
+        """Add an import; inside a function it is lazy unless said otherwise."""
+        self.imports.append(
+            Import(
+                target=target,
+                line=node.start_point[0] + 1,
+                names=tuple(names),
+                level=level,
+                when=when or ("lazy" if self.function else "eager"),
+            )
+        )
+
+    def called(self, node: Node, callee: Node | None, owner: Node | None = None) -> None:
+        """Add a call of *callee*, which may belong to *owner*."""
+        if callee is None:
+            return
+        name = _SPACE.sub("", text_of(callee)[:_LONGEST_CALLEE])
+        if owner is not None:
+            name = f"{_SPACE.sub('', text_of(owner))[-_LONGEST_CALLEE:]}.{name}"
+        self.calls.append(Call(callee=name, line=node.start_point[0] + 1, caller=self.function))
+
+
+def text_of(node: Node | None) -> str:
+    """Return the source of *node* as text; `""` for none."""
+    if node is None or node.text is None:
+        return ""
+    return node.text.decode("utf-8", "replace")
+
+
+def one_line(source: bytes) -> str:
+    """Return *source* on one line, without what only opens a body, at most 400 characters."""
+    text = _SPACE.sub(" ", source[: 4 * _LONGEST_SIGNATURE].decode("utf-8", "replace")).strip()
+    text = text.removesuffix("{").removesuffix(":").rstrip()
+    return text if len(text) <= _LONGEST_SIGNATURE else f"{text[: _LONGEST_SIGNATURE - 1]}…"
