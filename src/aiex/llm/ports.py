@@ -189,6 +189,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
         outcome: `ok`, or the code of the error, or `cancelled`.
         finish: Why the model stopped; `None` if it did not get there.
         usage: What was billed; `None` if the provider did not say.
+        usage_is_estimated: Whether *usage* is our own count, because the reply was cut.
         cost_usd_micros: Cost in micro-dollars; `None` when unpriced or the usage unknown.
         price_version: Version of the price table, or `unpriced`; `None` if no usage is known.
         estimated_input_tokens: Our own count of the prompt.
@@ -214,6 +215,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     answered_by: str | None = None
     finish: str | None = None
     usage: Usage | None = None
+    usage_is_estimated: bool = False
     cost_usd_micros: int | None = None
     price_version: str | None = None
     first_token_ms: int | None = None

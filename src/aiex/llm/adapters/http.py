@@ -372,4 +372,4 @@ def _abort(response: aiohttp.ClientResponse) -> None:
     transport = None if connection is None else connection.transport
     response.close()
     if transport is not None:
-        transport.abort()
+        transport.abort()  # a TLS connection would wait for the other side's goodbye
