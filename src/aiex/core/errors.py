@@ -37,6 +37,8 @@ from typing import ClassVar
 
 import msgspec
 
+from aiex.core.messages import Usage
+
 __all__ = [
     "OUTCOMES",
     "AiexError",
@@ -190,10 +192,16 @@ class OverloadedError(ProviderError):
 
 
 class IncompleteStreamError(ProviderError):
-    """The answer ended before its wire's terminal marker; what came is not the whole answer."""
+    """The answer ended before its wire's terminal marker; what came is not the whole answer.
+
+    Attributes:
+        usage: What the part that came will be billed for, by our own count; `None` if nothing
+            came or nobody counted.
+    """
 
     code = "incomplete_stream"
     always_transient = True
+    usage: Usage | None = None
 
 
 class RefusedError(AiexError):

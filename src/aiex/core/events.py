@@ -135,6 +135,8 @@ class ModelEnded(msgspec.Struct, frozen=True, kw_only=True, tag="model_ended"):
         input_tokens: Billed tokens of the prompt; `None` if the provider did not say.
         output_tokens: Billed tokens of the reply; `None` if the provider did not say.
         cost_usd_micros: Cost in micro-dollars; `None` when unpriced or unknown.
+        price_version: Version of the price table; `None` if nothing was priced.
+        is_estimate: Whether the tokens are our own count, because the reply was cut.
     """
 
     provider: str
@@ -143,6 +145,8 @@ class ModelEnded(msgspec.Struct, frozen=True, kw_only=True, tag="model_ended"):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd_micros: int | None = None
+    price_version: str | None = None
+    is_estimate: bool = False
 
 
 class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
