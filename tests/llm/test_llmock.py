@@ -36,7 +36,7 @@ from aiex.core import (
 from aiex.llm import Adapter, Timeouts
 from aiex.llm.adapters.anthropic import AnthropicAdapter
 from aiex.llm.adapters.openai import OpenAIAdapter
-from aiex.wires.replies import ReplyBuilder
+from aiex.wires import ReplyBuilder
 
 pytestmark = pytest.mark.anyio
 

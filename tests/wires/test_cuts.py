@@ -20,9 +20,14 @@ from aiex.core import (
     Usage,
 )
 from aiex.testing.replay import Exchange, load_exchanges
-from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
-from aiex.wires.replies import deltas_of
-from aiex.wires.streams import StreamDecoder
+from aiex.wires import (
+    StreamDecoder,
+    anthropic_messages,
+    deltas_of,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared"
 EXCHANGES = load_exchanges(Path(os.environ.get("AIEX_TEST_SHARED", BESIDE)) / "recorded")

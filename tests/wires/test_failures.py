@@ -20,9 +20,15 @@ from aiex.core import (
     RateLimitError,
     outcome_of,
 )
-from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
+from aiex.wires import (
+    RateLimit,
+    anthropic_messages,
+    ollama,
+    openai_chat,
+    openai_responses,
+    rate_limits,
+)
 from aiex.wires.failures import retry_after
-from aiex.wires.ratelimits import RateLimit, rate_limits
 
 WIRES = [openai_chat, openai_responses, anthropic_messages, ollama]
 

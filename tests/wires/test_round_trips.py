@@ -29,13 +29,19 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
-from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
+from aiex.wires import (
+    StreamDecoder,
+    anthropic_messages,
+    collect,
+    deltas_of,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 from aiex.wires.ndjson import NdjsonDecoder, encode_line
 from aiex.wires.opaque import is_block
 from aiex.wires.openai_chat import Dialect
-from aiex.wires.replies import collect, deltas_of
 from aiex.wires.sse import SseDecoder, SseEvent, encode_event
-from aiex.wires.streams import StreamDecoder
 
 words = st.text(min_size=1, max_size=12)
 # Every character at which str.splitlines cuts and a wire must not.

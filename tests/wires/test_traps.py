@@ -28,11 +28,16 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
-from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
+from aiex.wires import (
+    StreamDecoder,
+    anthropic_messages,
+    collect,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 from aiex.wires.lines import LineSplitter
-from aiex.wires.replies import collect
 from aiex.wires.sse import encode_comment
-from aiex.wires.streams import StreamDecoder
 
 
 def sse(*events: Any) -> bytes:
@@ -493,9 +498,29 @@ def test_annotations_come_once_in_responses() -> None:
     done = {"type": "response.output_item.done", "output_index": 0, "item": item}
     said = {"type": "response.output_text.delta", "delta": "so"}
     reply = read(openai_responses.StreamDecoder(), sse(said, added, done, response("completed")))
+    cited = [
+        one for one in reply.parts if isinstance(one, OpaquePart) and b"url_" in bytes(one.json)
+    ]
+    assert len(cited) == 1
     call = call_with(Message(role="assistant", parts=reply.parts))
     [again] = sent(openai_responses.encode_request(call))["input"]
     assert again == item
+
+
+def test_two_messages_of_one_turn_stay_two_in_responses() -> None:
+    items: list[Any] = [
+        {
+            "type": "message",
+            "id": f"msg_{phase}",
+            "role": "assistant",
+            "phase": phase,
+            "content": [{"type": "output_text", "text": phase, "annotations": []}],
+        }
+        for phase in ("commentary", "final_answer")
+    ]
+    reply = read(openai_responses.StreamDecoder(), sse(response("completed", output=items)))
+    call = call_with(Message(role="assistant", parts=reply.parts))
+    assert sent(openai_responses.encode_request(call))["input"] == items
 
 
 def test_a_call_of_ours_is_not_stored_at_openai() -> None:
@@ -572,6 +597,25 @@ def test_thinking_without_a_level_stays_as_it_was_for_ollama() -> None:
 
 
 # ---------------------------------------------------------------- framing
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "wire", [openai_chat, openai_responses, anthropic_messages, ollama], ids=lambda wire: wire.WIRE
+)
+def test_json_that_is_nested_too_deeply_is_an_error_like_any_other(wire: Any) -> None:
+    body = b'{"model":"m","type":"x","a":' + DEEP + b',"error":' + DEEP + b"}"
+    with pytest.raises(InvalidCallError):
+        wire.decode_request(body)
+    with pytest.raises(OverloadedError):
+        wire.decode_reply(body)
+    decoder = wire.StreamDecoder()
+    decoder.feed(body + b"\n" if wire is ollama else b"data: " + body + b"\n\n")
+    with pytest.raises(OverloadedError):
+        decoder.end()
+    assert isinstance(wire.decode_error(500, {}, body), OverloadedError)
 
 
 def test_a_line_without_end_is_refused() -> None:

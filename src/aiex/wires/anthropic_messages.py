@@ -43,7 +43,7 @@ from aiex.core import (
 )
 from aiex.wires.counts import decode_count
 from aiex.wires.failures import body_text, failure
-from aiex.wires.fields import ABSENT, Fields, as_object, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, as_object, elements, given
 from aiex.wires.opaque import is_block, keys_part, merged
 from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
@@ -116,7 +116,8 @@ def encode_request(call: ModelCall, *, stream: bool = True) -> bytes:
     budget = call.reasoning_budget or 0
     body["max_tokens"] = call.max_output_tokens or DEFAULT_MAX_TOKENS + budget
     body["stream"] = stream
-    plain = {"temperature": call.temperature, "top_p": call.top_p}
+    warmth = None if call.temperature is None else min(call.temperature, 1.0)  # others go to 2
+    plain = {"temperature": warmth, "top_p": call.top_p}
     body |= {name: value for name, value in plain.items() if value is not None}
     if call.stop:
         body["stop_sequences"] = list(call.stop)
@@ -719,7 +720,7 @@ def decode_reply(body: bytes) -> ModelReply:
         if said.content is None:
             raise InvalidCallError("it has no content")
         parts = [part for raw in said.content for part in _read_block(raw, "content")]
-    except (msgspec.DecodeError, UnicodeDecodeError, InvalidCallError) as error:
+    except (*UNREADABLE, InvalidCallError) as error:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     keys = _reply_keys(said)
     if keys and parts:
@@ -936,7 +937,7 @@ def decode_error(
         error = msgspec.json.decode(body, type=_ErrorBody).error
         if error is not None:
             message, codes = error.message, _codes(error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         pass  # a proxy's page, not the wire's error
     return failure(
         message or body_text(body), status=status, codes=codes, headers=headers, provider=provider

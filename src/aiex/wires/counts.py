@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from aiex.core import OverloadedError
+from aiex.wires.fields import UNREADABLE
 
 __all__ = ["decode_count"]
 
@@ -21,5 +22,5 @@ def decode_count(body: bytes) -> int:
     """
     try:
         return msgspec.json.decode(body, type=_Count).input_tokens
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise OverloadedError(f"the count cannot be read: {error}") from error

@@ -9,9 +9,13 @@ import msgspec
 
 from aiex.core import InvalidCallError
 
-__all__ = ["ABSENT", "Fields", "as_object", "elements", "given"]
+__all__ = ["ABSENT", "UNREADABLE", "Fields", "as_object", "elements", "given"]
 
 T = TypeVar("T")
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON may raise; the last one for what is nested too deeply."""
+
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -40,7 +44,7 @@ class Fields:
         self._where = where
         try:
             self._left = _OBJECT.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise InvalidCallError(f"{where} is not a JSON object: {error}") from error
 
     def take(self, name: str, kind: type[T]) -> T | None:
@@ -56,7 +60,7 @@ class Fields:
             return cast("T", raw)
         try:
             return msgspec.json.decode(raw, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise InvalidCallError(f"{self._where}.{name}: {error}") from error
 
     def need(self, name: str, kind: type[T]) -> T:
@@ -116,7 +120,7 @@ def elements(raw: bytes | msgspec.Raw, where: str) -> Iterable[tuple[str, msgspe
     """
     try:
         array = _ARRAY.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidCallError(f"{where} is not a JSON array: {error}") from error
     return [(f"{where}[{index}]", element) for index, element in enumerate(array)]
 
@@ -136,7 +140,7 @@ def as_object(arguments: str) -> msgspec.Raw:
         return msgspec.Raw(b"{}")
     try:
         _OBJECT.decode(text)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         wrapped: dict[str, Any] = {"arguments": arguments}
         return msgspec.Raw(msgspec.json.encode(wrapped))
     return msgspec.Raw(text.encode())

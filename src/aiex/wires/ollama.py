@@ -41,7 +41,7 @@ from aiex.core import (
     content_id,
 )
 from aiex.wires.failures import body_text, failure
-from aiex.wires.fields import ABSENT, Fields, as_object, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, as_object, elements, given
 from aiex.wires.ndjson import encode_line
 from aiex.wires.opaque import keys_part, merged
 from aiex.wires.replies import collect
@@ -494,7 +494,7 @@ def decode_error(
     """
     try:
         message = _LINE.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         message = None
     return failure(message or body_text(body), status=status, headers=headers, provider=provider)
 
@@ -528,7 +528,7 @@ def decode_embedding(body: bytes, *, model: str) -> Embedding:
     """
     try:
         answer = msgspec.json.decode(body, type=_Embeddings)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise OverloadedError(f"the embeddings cannot be read: {error}") from error
     vectors = answer.embeddings
     if vectors is None:

@@ -42,7 +42,7 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
-from aiex.wires.fields import ABSENT, Fields, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
 from aiex.wires.opaque import is_block, keys_part, merged
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
 from aiex.wires.replies import collect
@@ -437,7 +437,7 @@ class _Said(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
-    index: int = 0
+    index: int | None = None
     delta: _Said | None = None
     message: _Said | None = None
     finish_reason: str | None = None
@@ -514,7 +514,7 @@ class _Reader:
         if chunk.usage is not None:
             self._usage = _usage(chunk.usage)
         for choice in chunk.choices or ():
-            if choice.index != 0:
+            if choice.index:
                 self._others = max(self._others, choice.index)
                 continue
             said = choice.delta or choice.message
@@ -620,7 +620,7 @@ def decode_reply(body: bytes) -> ModelReply:
         chunk = _CHUNK.decode(body)
         reader = _Reader()
         deltas = list(reader.read(chunk))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     if chunk.choices is None:
         raise OverloadedError("the reply has no choices")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from aiex.core import Embedding, OverloadedError
+from aiex.wires.fields import UNREADABLE
 
 __all__ = ["decode_embedding", "encode_embedding_request"]
 
@@ -64,7 +65,7 @@ def decode_embedding(body: bytes, *, model: str) -> Embedding:
         answer = msgspec.json.decode(body, type=_Body)
         rows = sorted(answer.data, key=lambda row: row.index)
         vectors = tuple(_vector(row) for row in rows)
-    except (msgspec.DecodeError, ValueError, struct.error) as error:
+    except (*UNREADABLE, ValueError, struct.error) as error:
         raise OverloadedError(f"the embeddings cannot be read: {error}") from error
     tokens = None if answer.usage is None else answer.usage.prompt_tokens
     return Embedding(vectors=vectors, model=answer.model or model, input_tokens=tokens)

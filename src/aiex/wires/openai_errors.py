@@ -8,6 +8,7 @@ import msgspec
 
 from aiex.core import AiexError
 from aiex.wires.failures import body_text, failure
+from aiex.wires.fields import UNREADABLE
 
 __all__ = ["decode_error", "encode_error", "error_in_stream"]
 
@@ -56,7 +57,7 @@ def decode_error(
     message = None
     try:
         answer = _BODY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         answer = _Body()
     if isinstance(answer.error, _Error):
         message, codes = answer.error.message, _codes(answer.error)

@@ -42,7 +42,7 @@ from aiex.core import (
     Usage,
 )
 from aiex.wires.counts import decode_count
-from aiex.wires.fields import ABSENT, Fields, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
 from aiex.wires.opaque import is_block, keys_part, merged
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
 from aiex.wires.replies import ReplyBuilder, collect
@@ -787,7 +787,7 @@ def decode_reply(body: bytes) -> ModelReply:
     """
     try:
         said = _REPLY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     if said.output is None:
         raise OverloadedError("the reply has no output")

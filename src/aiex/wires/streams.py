@@ -14,6 +14,7 @@ from aiex.core import (
     ModelCall,
     OverloadedError,
 )
+from aiex.wires.fields import UNREADABLE
 from aiex.wires.ndjson import NdjsonDecoder
 from aiex.wires.sse import SseDecoder
 
@@ -62,7 +63,7 @@ class StreamDecoder(abc.ABC):
                 deltas.extend(self._read(piece))
         except AiexError as error:
             self._fail(error)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             failure = OverloadedError(f"the stream holds something that cannot be read: {error}")
             failure.__cause__ = error
             self._fail(failure)
@@ -92,7 +93,7 @@ class StreamDecoder(abc.ABC):
             return []
         try:
             return list(self._read(piece))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return []  # the remains of a cut, never a whole piece: JSON ends with its brace
 
     def _fail(self, error: AiexError) -> None:

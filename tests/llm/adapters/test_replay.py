@@ -32,9 +32,14 @@ from aiex.llm.adapters.anthropic import AnthropicAdapter
 from aiex.llm.adapters.http import Upstream
 from aiex.llm.adapters.openai import OpenAIAdapter
 from aiex.testing.replay import Exchange, ReplayServer, load_exchanges
-from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
+from aiex.wires import (
+    ReplyBuilder,
+    anthropic_messages,
+    ollama,
+    openai_chat,
+    openai_responses,
+)
 from aiex.wires.openai_chat import Dialect
-from aiex.wires.replies import ReplyBuilder
 
 pytestmark = pytest.mark.anyio
 

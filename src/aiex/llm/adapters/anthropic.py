@@ -19,8 +19,7 @@ from aiex.core import (
 )
 from aiex.llm.adapters.http import Upstream, no_key
 from aiex.llm.ports import ModelInfo, Timeouts
-from aiex.wires import anthropic_messages
-from aiex.wires.ratelimits import RateLimit
+from aiex.wires import UNREADABLE, RateLimit, anthropic_messages
 
 __all__ = ["AnthropicAdapter"]
 
@@ -133,7 +132,7 @@ class AnthropicAdapter:
         body = await self._upstream.request("GET", path, timeouts=self._timeouts)
         try:
             return msgspec.json.decode(body, type=_Models)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise OverloadedError(
                 f"the models of {self._provider} cannot be read: {error}", provider=self._provider
             ) from error

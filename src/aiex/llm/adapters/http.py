@@ -28,9 +28,7 @@ from aiex.core import (
     ProviderError,
 )
 from aiex.llm.ports import Timeouts
-from aiex.wires.ratelimits import RateLimit, rate_limits
-from aiex.wires.replies import deltas_of
-from aiex.wires.streams import StreamDecoder
+from aiex.wires import RateLimit, StreamDecoder, deltas_of, rate_limits
 
 __all__ = ["MAX_REPLY_BYTES", "ErrorDecoder", "Upstream", "bearer", "no_key"]
 

@@ -12,10 +12,9 @@ import msgspec
 from aiex.core import Delta, Embedding, ModelCall, ModelNotFoundError, OverloadedError
 from aiex.llm.adapters.http import Upstream, no_key
 from aiex.llm.ports import ModelInfo, Timeouts
-from aiex.wires import openai_chat, openai_embeddings, openai_responses
+from aiex.wires import UNREADABLE, RateLimit, openai_chat, openai_embeddings, openai_responses
 from aiex.wires.openai_chat import Dialect
 from aiex.wires.openai_errors import decode_error
-from aiex.wires.ratelimits import RateLimit
 
 __all__ = ["OpenAIAdapter"]
 
@@ -114,7 +113,7 @@ class OpenAIAdapter:
         body = await self._upstream.request("GET", "/models", timeouts=self._timeouts)
         try:
             found = msgspec.json.decode(body, type=_Models)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise OverloadedError(
                 f"the models of {self._provider} cannot be read: {error}", provider=self._provider
             ) from error
