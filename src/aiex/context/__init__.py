@@ -1,5 +1,18 @@
 """What we remember and what we show the model."""
 
+from aiex.context.blobs import BlobFiles
+from aiex.context.cache import (
+    AnalysisCache,
+    CacheKey,
+    DigestCache,
+    FileStat,
+)
+from aiex.context.changes import (
+    Change,
+    Changes,
+    ChangeStatus,
+    change_id,
+)
 from aiex.context.compress import (
     Fitted,
     Item,
@@ -7,19 +20,46 @@ from aiex.context.compress import (
     fit,
     fold,
 )
+from aiex.context.interactions import (
+    Interaction,
+    Interactions,
+    InteractionTotal,
+)
 from aiex.context.select import (
     Place,
     Reference,
     SymbolIndex,
 )
+from aiex.context.shown import (
+    Shown,
+    ShownContext,
+    ShownPiece,
+)
+from aiex.context.store import TABLES
 
 __all__ = [
+    "TABLES",
+    "AnalysisCache",
+    "BlobFiles",
+    "CacheKey",
+    "Change",
+    "ChangeStatus",
+    "Changes",
+    "DigestCache",
+    "FileStat",
     "Fitted",
+    "Interaction",
+    "InteractionTotal",
+    "Interactions",
     "Item",
     "Place",
     "Reference",
+    "Shown",
+    "ShownContext",
     "ShownItem",
+    "ShownPiece",
     "SymbolIndex",
+    "change_id",
     "fit",
     "fold",
 ]

@@ -1,0 +1,367 @@
+"""The table `llm_interaction`: a record of every call of a model, written off the request path."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import anyio
+import anyio.to_thread
+import msgspec
+from anyio.abc import TaskGroup
+
+from aiex.cluster import LIMITS, Record, Store, Write
+from aiex.context.blobs import BlobFiles, write_private
+from aiex.context.store import LLM_INTERACTION
+from aiex.core import AiexError, NotFoundError, StoreError, Usage, UsageError, content_id
+
+__all__ = ["Interaction", "InteractionTotal", "Interactions"]
+
+_LOG = logging.getLogger(__name__)
+_TABLE = LLM_INTERACTION.name
+_BATCH = 200
+_PAGE = 500
+_WAITING = 5000
+_SPILLED_FILES = 200
+_INLINE_BYTES: Final = LIMITS.value_bytes - 16 * 1024
+
+
+class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is kept of one call of a model.
+
+    The fields are those of the record that `llm` hands over, whose type this room cannot name
+    (neither room imports the other); `Interactions.record` converts by attribute, and a test
+    compares the two.
+
+    Attributes:
+        id: Identifier of the call.
+        request_id: Request that it was made for.
+        at: Aware UTC time of its start.
+        user: Who asked.
+        interface: Through which door.
+        verb: For which verb.
+        provider: Name of the provider.
+        model: Model that was asked.
+        answered_by: Model that answered, by the provider's word; `None` if it did not say.
+        attempt: 1 for the first try of the request.
+        outcome: `ok`, or the code of the error, or `cancelled`.
+        finish: Why the model stopped; `None` if it did not get there.
+        usage: What was billed; `None` if the provider did not say.
+        cost_usd_micros: Cost in micro-dollars; `None` when unpriced or the usage unknown.
+        price_version: Version of the price table, or `unpriced`; `None` if no usage is known.
+        estimated_input_tokens: Our own count of the prompt.
+        first_token_ms: Milliseconds to the first delta; `None` if none came.
+        duration_ms: Milliseconds in all.
+        prompt: The messages as JSON, only where the user asked to keep them.
+        reply: The reply's text, only where the user asked to keep it.
+        schema: Version of this record.
+    """
+
+    id: str
+    request_id: str
+    at: datetime
+    user: str
+    interface: str
+    verb: str
+    provider: str
+    model: str
+    attempt: int
+    outcome: str
+    estimated_input_tokens: int
+    duration_ms: int
+    answered_by: str | None = None
+    finish: str | None = None
+    usage: Usage | None = None
+    cost_usd_micros: int | None = None
+    price_version: str | None = None
+    first_token_ms: int | None = None
+    prompt: str | None = None
+    reply: str | None = None
+    schema: int = 1
+
+
+class InteractionTotal(msgspec.Struct, frozen=True, kw_only=True):
+    """The sum of some calls.
+
+    Attributes:
+        key: What they have in common.
+        calls: How many.
+        failed: How many of them did not end with `ok`.
+        input_tokens: Tokens of their prompts, as billed.
+        output_tokens: Tokens of their replies, as billed.
+        cached_input_tokens: Part of the input that was read from a provider's cache.
+        cost_usd_micros: Known cost, micro-dollars.
+        unpriced: Calls whose cost is not known; the sum is too low by theirs.
+    """
+
+    key: str
+    calls: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cost_usd_micros: int = 0
+    unpriced: int = 0
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is stored.
+
+    Attributes:
+        at_us: Start, microseconds since 1970, by which it is found.
+        call: The call; without its texts where they are in a file.
+        texts: Digest of the file with prompt and reply.
+    """
+
+    at_us: int
+    call: Interaction
+    texts: str | None = None
+
+
+class _Texts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    prompt: str | None = None
+    reply: str | None = None
+
+
+_ROW = msgspec.json.Decoder(_Row)
+_TEXTS = msgspec.json.Decoder(_Texts)
+_LINE = msgspec.json.Decoder(Interaction)
+
+By = Literal["provider", "model", "user", "verb", "interface", "day", "outcome"]
+_KEYS: dict[By, Callable[[Interaction], str]] = {
+    "provider": lambda call: call.provider,
+    "model": lambda call: f"{call.provider}:{call.model}",
+    "user": lambda call: call.user,
+    "verb": lambda call: call.verb,
+    "interface": lambda call: call.interface,
+    "day": lambda call: call.at.date().isoformat(),
+    "outcome": lambda call: call.outcome,
+}
+
+
+class Interactions:
+    """Takes records without waiting, and writes them in batches beside the work.
+
+    Entered before use. Satisfies `CallSink` of `llm`. When the store cannot be written the
+    records go to JSON lines in files of *spill*, which are read back when it can be written
+    again, by this or a later process; a record that was written twice is one record, by its id.
+
+    Args:
+        store: With `TABLES`.
+        spill: Directory for what could not be written.
+        blobs: Where prompts and replies go that are too large for the store.
+        close_within: Seconds that leaving may wait for the store before it spills; a
+            transaction that waits for another process is waited for besides.
+    """
+
+    def __init__(
+        self, store: Store, *, spill: Path, blobs: BlobFiles, close_within: float = 2.0
+    ) -> None:
+        self._store = store
+        self._spill = spill
+        self._blobs = blobs
+        self._close_within = close_within
+        self._waiting: deque[Interaction] = deque()
+        self._writing: list[Interaction] = []
+        self._arrived = anyio.Event()
+        self._idle = anyio.Event()
+        self._tasks: TaskGroup | None = None
+        self._lost = 0
+
+    @property
+    def lost(self) -> int:
+        """Records that could be kept nowhere."""
+        return self._lost
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._write_all)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._tasks is None:
+            return
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(self._close_within):
+                await self.flush()
+            self._tasks.cancel_scope.cancel()
+            await self._tasks.__aexit__(None, None, None)
+            await self._put_aside([*self._writing, *self._waiting])
+            self._writing = []
+            self._waiting.clear()
+
+    async def record(self, call: msgspec.Struct) -> None:
+        """Keep *call*, which has the fields of `Interaction`; never waits and never raises."""
+        if len(self._waiting) >= _WAITING:
+            self._lost += 1
+            _LOG.warning("an interaction record was dropped: too many wait for the store")
+            return
+        self._waiting.append(msgspec.convert(call, Interaction, from_attributes=True))
+        self._arrived.set()
+
+    async def flush(self) -> None:
+        """Return once all that was recorded is in the store or put aside."""
+        while self._waiting or self._writing:
+            self._arrived.set()
+            await self._idle.wait()
+
+    async def _write_all(self) -> None:
+        await self._take_back()
+        while True:
+            if not self._waiting:
+                self._arrived = anyio.Event()
+                self._idle.set()
+                await self._arrived.wait()
+                self._idle = anyio.Event()
+            while self._waiting and len(self._writing) < _BATCH:
+                self._writing.append(self._waiting.popleft())
+            try:
+                await self._write(self._writing)
+            except AiexError as error:
+                _LOG.warning("interaction records are put aside: %s", error.message)
+                await self._put_aside(self._writing)
+            self._writing = []
+
+    async def _write(self, calls: Sequence[Interaction]) -> None:
+        writes = [
+            Write(table=_TABLE, key=(call.id,), value=await self._row(call)) for call in calls
+        ]
+        if writes:
+            await self._store.transact(writes)
+
+    async def _row(self, call: Interaction) -> bytes:
+        at_us = round(call.at.timestamp() * 1_000_000)
+        value = msgspec.json.encode(_Row(at_us=at_us, call=call))
+        if len(value) <= _INLINE_BYTES:
+            return value
+        texts = msgspec.json.encode(_Texts(prompt=call.prompt, reply=call.reply))
+        (digest,) = await self._blobs.put_many([texts])
+        bare = msgspec.structs.replace(call, prompt=None, reply=None)
+        return msgspec.json.encode(_Row(at_us=at_us, call=bare, texts=digest))
+
+    async def _put_aside(self, calls: Sequence[Interaction]) -> None:
+        if not calls:
+            return
+        try:
+            await anyio.to_thread.run_sync(self._spill_now, tuple(calls))
+        except StoreError as error:
+            self._lost += len(calls)
+            _LOG.warning("%d interaction records were lost: %s", len(calls), error.message)
+
+    def _spill_now(self, calls: Sequence[Interaction]) -> None:
+        if len(self._spilled()) >= _SPILLED_FILES:
+            raise StoreError(f"{self._spill} holds {_SPILLED_FILES} files that wait already.")
+        lines = b"".join(msgspec.json.encode(call) + b"\n" for call in calls)
+        # A file is written once, whole: whoever reads it back need not wait for its end.
+        name = content_id(*(call.id for call in calls))
+        write_private(self._spill / f"interactions-{name}.jsonl", lines)
+
+    def _spilled(self) -> list[Path]:
+        return sorted(self._spill.glob("interactions-*.jsonl"))
+
+    async def _take_back(self) -> None:
+        for path in await anyio.to_thread.run_sync(self._spilled):
+            try:
+                calls = await anyio.to_thread.run_sync(_read_lines, path)
+                for start in range(0, len(calls), _BATCH):
+                    await self._write(calls[start : start + _BATCH])
+                await anyio.to_thread.run_sync(path.unlink, True)
+            except (AiexError, OSError, msgspec.DecodeError) as error:
+                _LOG.warning("%s was not read back: %s", path, error)
+
+    async def get(self, call_id: str) -> Interaction:
+        """Return one call with its prompt and reply, where they were kept.
+
+        Raises:
+            NotFoundError: There is no such call.
+        """
+        record = await self._store.get(_TABLE, (call_id,))
+        if record is None:
+            raise NotFoundError(f"No call of a model {call_id!r} is known.")
+        row = _ROW.decode(record.value)
+        if row.texts is None:
+            return row.call
+        texts = _TEXTS.decode((await self._blobs.get_many([row.texts]))[row.texts])
+        return msgspec.structs.replace(row.call, prompt=texts.prompt, reply=texts.reply)
+
+    async def list(
+        self, *, since: datetime | None = None, until: datetime | None = None, limit: int = 100
+    ) -> Sequence[Interaction]:
+        """Return calls, newest first; texts too large for the store only come with `get`.
+
+        Args:
+            since: Aware time of the first.
+            until: Aware time before which the last began.
+            limit: Most calls to return.
+        """
+        found: list[Interaction] = []
+        async for call in self._newest_first(since, until, page=min(limit, _PAGE)):
+            found.append(call)
+            if len(found) >= limit:
+                break
+        return found
+
+    async def totals(
+        self, *, by: By, since: datetime | None = None, until: datetime | None = None
+    ) -> Sequence[InteractionTotal]:
+        """Return sums, largest known cost first, then by key.
+
+        Raises:
+            UsageError: There is no such grouping.
+        """
+        if by not in _KEYS:
+            raise UsageError(f"Calls are summed by {', '.join(_KEYS)}, not by {by!r}.")
+        sums: dict[str, InteractionTotal] = {}
+        async for call in self._newest_first(since, until, page=_PAGE):
+            key = _KEYS[by](call)
+            sums[key] = _added(sums.get(key, InteractionTotal(key=key)), call)
+        return sorted(sums.values(), key=lambda total: (-total.cost_usd_micros, total.key))
+
+    async def _newest_first(
+        self, since: datetime | None, until: datetime | None, *, page: int
+    ) -> AsyncIterator[Interaction]:
+        after: Record | None = None
+        while True:
+            records = await self._store.query(
+                _TABLE,
+                "at",
+                at_least=None if since is None else round(since.timestamp() * 1_000_000),
+                below=None if until is None else round(until.timestamp() * 1_000_000),
+                descending=True,
+                after=after,
+                limit=page,
+            )
+            for record in records:
+                yield _ROW.decode(record.value).call
+            if len(records) < page:
+                return
+            after = records[-1]
+
+
+def _read_lines(path: Path) -> Sequence[Interaction]:
+    return [_LINE.decode(line) for line in path.read_bytes().split(b"\n") if line]
+
+
+def _added(total: InteractionTotal, call: Interaction) -> InteractionTotal:
+    usage = call.usage or Usage()
+    return InteractionTotal(
+        key=total.key,
+        calls=total.calls + 1,
+        failed=total.failed + (call.outcome != "ok"),
+        input_tokens=total.input_tokens + usage.input_tokens,
+        output_tokens=total.output_tokens + usage.output_tokens,
+        cached_input_tokens=total.cached_input_tokens + usage.cached_input_tokens,
+        cost_usd_micros=total.cost_usd_micros + (call.cost_usd_micros or 0),
+        unpriced=total.unpriced + (call.cost_usd_micros is None),
+    )

@@ -1,0 +1,39 @@
+"""The tables of this room, for `app` to hand to the store."""
+
+from __future__ import annotations
+
+from aiex.cluster import Index, TableSpec
+
+__all__ = ["AI_CONTEXT", "CHANGE", "CODE_ANALYSIS_CACHE", "LLM_INTERACTION", "TABLES"]
+
+_DAY = 24 * 3600.0
+
+AI_CONTEXT = TableSpec(
+    name="ai_context",
+    indexes=(Index(name="at", field="at_us"),),
+    max_age=90 * _DAY,
+)
+"""What was shown to a model and why; see `shown`."""
+
+CODE_ANALYSIS_CACHE = TableSpec(
+    name="code_analysis_cache",
+    replicated=False,
+    max_age=7 * _DAY,
+    max_records=50_000,
+)
+"""What was computed from file contents; see `cache`."""
+
+LLM_INTERACTION = TableSpec(
+    name="llm_interaction",
+    indexes=(Index(name="at", field="at_us"),),
+)
+"""Every call of a model; see `interactions`."""
+
+CHANGE = TableSpec(
+    name="change",
+    indexes=(Index(name="created", field="created_us"),),
+)
+"""Stored proposals; see `changes`."""
+
+TABLES: tuple[TableSpec, ...] = (AI_CONTEXT, CODE_ANALYSIS_CACHE, LLM_INTERACTION, CHANGE)
+"""All of them."""
