@@ -1,5 +1,11 @@
 """Talking to models: adapters, coordinator, strategies, pricing."""
 
+from aiex.llm.coordinator import (
+    CallEvent,
+    Coordinator,
+    Estimate,
+    total_of,
+)
 from aiex.llm.ports import (
     Adapter,
     CallRecord,
@@ -25,6 +31,11 @@ from aiex.llm.pricing import (
     Rate,
     Rates,
 )
+from aiex.llm.providers import (
+    Provider,
+    Providers,
+    ProviderState,
+)
 from aiex.llm.retry import (
     FIRST_WAIT,
     LONGEST_WAIT,
@@ -47,15 +58,21 @@ __all__ = [
     "MOST_RETRIES",
     "STRATEGIES",
     "Adapter",
+    "CallEvent",
     "CallRecord",
     "CallSink",
+    "Coordinator",
     "Endpoint",
+    "Estimate",
     "Limiter",
     "ModelInfo",
     "ModelPrices",
     "Price",
     "PriceTable",
     "Pricing",
+    "Provider",
+    "ProviderState",
+    "Providers",
     "Rate",
     "Rates",
     "Reservation",
@@ -66,6 +83,7 @@ __all__ = [
     "encode_table",
     "in_order",
     "load_table",
+    "total_of",
     "wait_before_retry",
     "with_failover",
 ]
