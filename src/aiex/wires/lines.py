@@ -7,10 +7,31 @@ from __future__ import annotations
 
 from aiex.core import OverloadedError
 
-__all__ = ["MAX_LINE_BYTES", "LineSplitter"]
+__all__ = ["MAX_LINE_BYTES", "LineSplitter", "one_line"]
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Longest line that is kept in memory; a picture as base64 fits, a runaway server does not."""
+
+
+_ESCAPES = (
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+    ("\x85".encode(), b"\\u0085"),
+)
+
+
+def one_line(json: bytes) -> bytes:
+    r"""Return *json* with the characters escaped at which some readers cut a line.
+
+    The official client of Ollama is one of them. Outside of strings JSON has none of these.
+
+    Example:
+        >>> one_line('{"a":"b\u2028c"}'.encode())
+        b'{"a":"b\\u2028c"}'
+    """
+    for raw, escaped in _ESCAPES:
+        json = json.replace(raw, escaped)
+    return json
 
 
 class LineSplitter:

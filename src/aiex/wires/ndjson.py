@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiex.wires.lines import MAX_LINE_BYTES, LineSplitter
+from aiex.wires.lines import MAX_LINE_BYTES, LineSplitter, one_line
 
 __all__ = ["NdjsonDecoder", "encode_line"]
 
@@ -34,4 +34,4 @@ def encode_line(json: bytes) -> bytes:
         >>> encode_line(b'{"done":true}')
         b'{"done":true}\n'
     """
-    return json + b"\n"
+    return one_line(json) + b"\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from aiex.wires.lines import MAX_LINE_BYTES, LineSplitter
+from aiex.wires.lines import MAX_LINE_BYTES, LineSplitter, one_line
 
 __all__ = ["SseDecoder", "SseEvent", "encode_comment", "encode_event"]
 
@@ -85,7 +85,7 @@ def encode_event(data: bytes, *, event: str | None = None) -> bytes:
     r"""Return the bytes of one event.
 
     Args:
-        data: Its data; line feeds inside become several data lines.
+        data: Its data, JSON or a plain word; line feeds inside become several data lines.
         event: Its name; `None` to leave it out.
 
     Example:
@@ -93,7 +93,8 @@ def encode_event(data: bytes, *, event: str | None = None) -> bytes:
         b'data: [DONE]\n\n'
     """
     head = b"" if event is None else b"event: " + event.encode() + b"\n"
-    return head + b"".join(b"data: " + line + b"\n" for line in data.split(b"\n")) + b"\n"
+    lines = one_line(data).split(b"\n")
+    return head + b"".join(b"data: " + line + b"\n" for line in lines) + b"\n"
 
 
 def encode_comment(text: str = "") -> bytes:
