@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from aiex.core import (
     AiexError,
     Finish,
+    IncompleteStreamError,
     InvalidCallError,
     ModelCall,
     ModelNotFoundError,
@@ -462,3 +463,27 @@ async def test_a_recorded_embedding_of_ollama_is_read(exchange: Exchange) -> Non
     said = json.loads(bytes(exchange.response.body))
     vectors = ollama.decode_embedding(answer, model="asked").vectors
     assert vectors == (tuple(said["embedding"]),)
+
+
+MARKERS = {
+    CHAT: b'"finish_reason":"',
+    RESPONSES: b'{"type":"response.completed"',
+    MESSAGES: b'{"type":"message_stop"',
+}
+FIRST_STREAMS = {
+    one.api: one.id for one in reversed(EXCHANGES) if one.is_stream and one.api in MARKERS
+}
+
+
+@each_exchange(lambda one: FIRST_STREAMS.get(one.api) == one.id)
+@pytest.mark.parametrize("ending", ["end", "reset"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
+async def test_a_recorded_stream_that_is_cut_on_the_wire_is_incomplete(
+    exchange: Exchange, ending: Literal["end", "reset"], share: float
+) -> None:
+    marker_at = exchange.answer().body.index(MARKERS[exchange.api])
+    answer = exchange.answer(cut_at=int(marker_at * share), ending=ending)
+    async with ReplayServer([answer]) as server:
+        with pytest.raises(IncompleteStreamError) as caught:
+            await replay(exchange, server)
+    assert caught.value.transient
