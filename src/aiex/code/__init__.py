@@ -1,5 +1,10 @@
 """Pure functions over source text: bytes in, values out."""
 
+from aiex.code.graph import (
+    ImportGraph,
+    cycles,
+    import_graph,
+)
 from aiex.code.lookup import (
     symbol_at,
     symbols_named,
@@ -35,11 +40,14 @@ __all__ = [
     "FileFacts",
     "Frame",
     "Import",
+    "ImportGraph",
     "Language",
     "LineCounts",
     "Symbol",
     "SymbolKind",
     "Traceback",
+    "cycles",
+    "import_graph",
     "is_binary",
     "language_of",
     "read_facts",

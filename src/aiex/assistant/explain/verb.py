@@ -1,0 +1,157 @@
+"""`explain`: the facts first, then a model's words about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from aiex.assistant import prompts
+from aiex.assistant.explain.change import subject_of_diff
+from aiex.assistant.explain.subject import Lint, Subject, subject_of_code, subject_of_error
+from aiex.assistant.explain.wording import facts_in_words
+from aiex.assistant.models import Asked, Models
+from aiex.assistant.project import OpenGit, ProjectReader
+from aiex.assistant.verbs import Run
+from aiex.context import Fitted, Item, fit
+from aiex.core import (
+    ExplainArguments,
+    ExplainResult,
+    Facts,
+    Finished,
+    Message,
+    NotChecked,
+    Notice,
+    ShownContext,
+    UnavailableError,
+)
+
+__all__ = ["Explain"]
+
+_LONGEST_REPLY = 1200
+
+
+class Explain:
+    """The verb.
+
+    Args:
+        reader: Reads the project.
+        open_git: Opens the history of a request's root.
+        lint: Finds what a linter says of a file.
+        models: Asks models.
+    """
+
+    name = "explain"
+    arguments_type = ExplainArguments
+
+    def __init__(
+        self, *, reader: ProjectReader, open_git: OpenGit, lint: Lint, models: Models
+    ) -> None:
+        self._reader = reader
+        self._open_git = open_git
+        self._lint = lint
+        self._models = models
+
+    async def run(self, arguments: ExplainArguments, run: Run) -> Finished:
+        """Tell the facts, then what a model makes of them."""
+        subject = await self._subject(arguments, run)
+        await run.emit(Facts(data=msgspec.Raw(msgspec.json.encode(subject.facts))))
+        if arguments.facts_only:
+            return _finished(subject, "facts_only")
+        options = run.request.options
+        try:
+            model = await self._models.choose(options)
+        except UnavailableError as error:
+            if options.model is not None or options.provider is not None:
+                raise
+            await run.emit(Notice(text=f"No model: {error.message} {error.hint or ''}".strip()))
+            missing = NotChecked(what="the model's explanation", reason=error.message)
+            return _finished(subject, "no_model", missing)
+        output = options.max_output_tokens or _LONGEST_REPLY
+        fitted = self._fit(subject, arguments, model.room(output))
+        messages = _messages(subject, arguments, [(s.item, s.text) for s in fitted.shown])
+        asked = await self._models.ask(
+            run, model, messages, output_tokens=output, shown=_shown(fitted)
+        )
+        return _finished(subject, asked.reason, fitted=fitted, asked=asked)
+
+    async def _subject(self, arguments: ExplainArguments, run: Run) -> Subject:
+        if arguments.kind == "error":
+            return await subject_of_error(arguments, run, reader=self._reader)
+        if arguments.kind == "diff":
+            return await subject_of_diff(
+                arguments, run, reader=self._reader, open_git=self._open_git
+            )
+        return await subject_of_code(arguments, run, reader=self._reader, lint=self._lint)
+
+    def _fit(self, subject: Subject, arguments: ExplainArguments, room: int) -> Fitted:
+        """Return what of the subject's items fits beside everything else that is said."""
+        counter = self._models.count
+        bare = sum(counter(text) for text in _texts(_messages(subject, arguments, [])))
+        heading = max((counter(_heading(item)) for item in subject.items), default=0) + 8
+        return fit(subject.items, max(0, room - bare), lambda text: counter(text) + heading)
+
+
+def _messages(
+    subject: Subject, arguments: ExplainArguments, shown: Sequence[tuple[Item, str]]
+) -> tuple[Message, ...]:
+    return prompts.explain(
+        kind=subject.facts.kind,
+        facts=facts_in_words(subject.facts),
+        context=[(_heading(item), text) for item, text in shown],
+        detail=arguments.detail,
+        focus=arguments.focus,
+        question=arguments.question,
+    )
+
+
+def _heading(item: Item) -> str:
+    place = f"{item.path}, from line {item.start_line}" if item.path else "From the user"
+    return f"{place} ({item.reason}):"
+
+
+def _texts(messages: Sequence[Message]) -> list[str]:
+    return [part.text for m in messages for part in m.parts if hasattr(part, "text")]
+
+
+def _shown(fitted: Fitted) -> tuple[ShownContext, ...]:
+    return (
+        *(
+            ShownContext(
+                path=s.item.path,
+                start_line=s.item.start_line,
+                reason=s.item.reason,
+                form=s.form,
+                tokens=s.tokens,
+            )
+            for s in fitted.shown
+        ),
+        *(
+            ShownContext(path=i.path, start_line=i.start_line, reason=i.reason, form="left_out")
+            for i in fitted.left_out
+        ),
+    )
+
+
+def _finished(
+    subject: Subject,
+    reason: str,
+    *missing: NotChecked,
+    fitted: Fitted | None = None,
+    asked: Asked | None = None,
+) -> Finished:
+    result = ExplainResult(
+        facts=subject.facts,
+        text=None if asked is None else asked.reply.text,
+        provider=None if asked is None else asked.usage.provider,
+        model=None if asked is None else asked.usage.model,
+        context=() if fitted is None else _shown(fitted),
+    )
+    finished = Finished(
+        status="ok",
+        data=msgspec.Raw(msgspec.json.encode(result)),
+        termination_reason=reason,
+        not_checked=(*subject.not_checked, *missing),
+        checked=subject.checked,
+    )
+    return finished if asked is None else msgspec.structs.replace(finished, usage=asked.usage)
