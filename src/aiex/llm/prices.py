@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["derive_table", "encode_table", "load_table"]
 
+_SHIPPED = Path(__file__).with_name("prices.json")
 _PROVIDERS = ("openai", "anthropic")
 _WAYS: dict[str, Literal["=", "^", "*", "~"]] = {
     "ClauseEquals": "=",
@@ -32,12 +31,7 @@ _TEXTS = ("equals", "starts_with", "contains", "regex")
 
 def load_table(path: Path | None = None) -> PriceTable:
     """Return the table at *path*, or the shipped one for `None`."""
-    raw = (
-        files("aiex.llm").joinpath("prices.json").read_bytes()
-        if path is None
-        else path.read_bytes()
-    )
-    return msgspec.json.decode(raw, type=PriceTable)
+    return msgspec.json.decode((path or _SHIPPED).read_bytes(), type=PriceTable)
 
 
 def encode_table(table: PriceTable) -> bytes:
@@ -53,7 +47,10 @@ def encode_table(table: PriceTable) -> bytes:
 
 def derive_table() -> PriceTable:
     """Return the prices that the installed genai-prices knows for text tokens of hosted models."""
-    from genai_prices.data import providers  # noqa: PLC0415 - 1.7 MB that only this needs
+    # 1.7 MB that only this needs
+    from importlib.metadata import version  # noqa: PLC0415
+
+    from genai_prices.data import providers  # noqa: PLC0415
 
     found = {provider.id: provider for provider in providers}
     return PriceTable(
