@@ -10,10 +10,12 @@ import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from aiex.core import (
@@ -25,17 +27,35 @@ from aiex.core import (
     InvalidCallError,
     Message,
     ModelCall,
+    ModelChosen,
+    ModelEnded,
     ModelNotFoundError,
     ModelReply,
     OverloadedError,
+    Principal,
     RateLimitError,
+    Request,
+    Restarted,
     TextPart,
     Tool,
     ToolCallPart,
 )
-from aiex.llm import Adapter, Timeouts
+from aiex.llm import (
+    Adapter,
+    CallRecord,
+    CallSink,
+    Coordinator,
+    Endpoint,
+    PriceTable,
+    Pricing,
+    Provider,
+    Providers,
+    Timeouts,
+    TokenCounter,
+)
 from aiex.llm.adapters.anthropic import AnthropicAdapter
 from aiex.llm.adapters.openai import OpenAIAdapter
+from aiex.runtime import SystemClock
 from aiex.wires import ReplyBuilder
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +101,10 @@ class Control:
     async def reset(self) -> None:
         async with self._session.post(f"{self.url}/_llmock/reset") as response:
             response.raise_for_status()
+
+    async def verdict(self) -> Any:
+        async with self._session.get(f"{self.url}/_llmock/verdict") as response:
+            return await response.json()
 
     async def queue(self, **behavior: Any) -> None:
         body = json.dumps({"behaviors": [behavior]})
@@ -235,3 +259,102 @@ async def test_a_late_first_token_ends_at_its_time_out(wire: str, control: Contr
     await control.queue(type="slow_first_token", seconds=30)
     error = await error_of(wire, control.url, timeouts=Timeouts(first_token=0.2))
     assert isinstance(error, OverloadedError)
+
+
+# ---------------------------------------------------------------- through the retry loop
+
+PROVIDER_OF = {"chat": "openai", "responses": "openai", "messages": "anthropic"}
+TRANSIENT: list[list[dict[str, Any]]] = [
+    [{"type": "fail", "status": 429, "retry_after": 0.2}],
+    [{"type": "fail", "status": 503, "retry_after": 0.1}, {"type": "fail", "status": 500}],
+    [{"type": "fail", "status": 529, "times": 2}],
+    [{"type": "fail", "status": 408}],
+    [{"type": "stream_fault", "kind": "truncate", "after_chunks": 0}],
+    [{"type": "stream_fault", "kind": "truncate", "after_chunks": 4}],
+    [{"type": "stream_fault", "kind": "disconnect", "after_chunks": 4}],
+    [{"type": "stream_fault", "kind": "malformed", "after_chunks": 4}],
+    [{"type": "stream_fault", "kind": "stall", "after_chunks": 6, "stall_seconds": 30}],
+]
+FINAL: list[tuple[dict[str, Any], type[AiexError]]] = [
+    ({"type": "fail", "status": 400}, InvalidCallError),
+    ({"type": "fail", "status": 401}, AuthenticationError),
+    ({"type": "fail", "status": 403}, AuthenticationError),
+    ({"type": "fail", "status": 404}, ModelNotFoundError),
+    ({"type": "fail", "status": 422}, InvalidCallError),
+    ({"type": "fail", "status": 402}, BudgetError),
+]
+
+
+class Records:
+    """A sink that keeps the records of all attempts."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    async def record(self, call: CallRecord) -> None:
+        self.outcomes.append(call.outcome)
+
+
+def coordinator_for(wire: str, url: str, sink: CallSink) -> Coordinator:
+    name = PROVIDER_OF[wire]
+    pricing = Pricing(PriceTable(version="none", providers={}))
+    return Coordinator(
+        Providers([Provider(name=name, open=lambda: adapter_for(wire, url))], pricing=pricing),
+        pricing=pricing,
+        counter=TokenCounter(),
+        sink=sink,
+        clock=SystemClock(),
+        entropy=lambda: 0.2,
+        timeouts={name: Timeouts(first_token=20, between_chunks=0.3)},
+    )
+
+
+async def ask(coordinator: Coordinator, wire: str, text: str) -> ModelReply:
+    """Return the reply of one call, begun anew where it broke off."""
+    call = ModelCall(
+        model=CALL.model,
+        messages=(Message(role="user", parts=(TextPart(text=text),)),),
+        max_output_tokens=100,
+    )
+    endpoint = Endpoint(provider=PROVIDER_OF[wire], model=CALL.model)
+    request = Request(
+        id="req_1",
+        verb="explain",
+        arguments=msgspec.Raw(b"{}"),
+        principal=Principal(user="u", interface="test"),
+    )
+    builder = ReplyBuilder()
+    events = coordinator.stream(call, [endpoint], request=request, restarts=True)
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Restarted):
+                builder = ReplyBuilder()
+            elif not isinstance(event, ModelChosen | ModelEnded):
+                builder.add(event)
+    return builder.reply()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_llmock_finds_nothing_to_fail_in_our_client(wire: str, control: Control) -> None:
+    said = "one two three four five six seven eight"
+    await control.queue(type="reply", text=said, times=None)
+    records = Records()
+    async with coordinator_for(wire, control.url, records) as coordinator:
+        for number, faults in enumerate(TRANSIENT):
+            for fault in faults:
+                await control.queue(**fault)
+            reply = await ask(coordinator, wire, f"call {number}")
+            assert reply.text == said
+            assert len(records.outcomes) >= 2
+            assert records.outcomes[-1] == "ok"
+            records.outcomes.clear()
+        for number, (fault, expected) in enumerate(FINAL):
+            await control.queue(**fault)
+            with pytest.raises(expected):
+                await ask(coordinator, wire, f"final {number}")
+            assert len(records.outcomes) == 1
+            records.outcomes.clear()
+    verdict = await control.verdict()
+    assert verdict["findings"] == []  # neither a FAIL nor a warning
+    assert verdict["passed"] is True
+    assert verdict["faults_injected"] >= len(TRANSIENT) + len(FINAL)
