@@ -52,6 +52,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         outcome: `ok`, or the code of the error, or `cancelled`.
         finish: Why the model stopped; `None` if it did not get there.
         usage: What was billed; `None` if the provider did not say.
+        usage_is_estimated: Whether *usage* is our own count, because the reply was cut.
         cost_usd_micros: Cost in micro-dollars; `None` when unpriced or the usage unknown.
         price_version: Version of the price table, or `unpriced`; `None` if no usage is known.
         estimated_input_tokens: Our own count of the prompt.
@@ -77,6 +78,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     answered_by: str | None = None
     finish: str | None = None
     usage: Usage | None = None
+    usage_is_estimated: bool = False
     cost_usd_micros: int | None = None
     price_version: str | None = None
     first_token_ms: int | None = None
@@ -97,6 +99,7 @@ class InteractionTotal(msgspec.Struct, frozen=True, kw_only=True):
         cached_input_tokens: Part of the input that was read from a provider's cache.
         cost_usd_micros: Known cost, micro-dollars.
         unpriced: Calls whose cost is not known; the sum is too low by theirs.
+        estimated: Calls whose tokens are our own count.
     """
 
     key: str
@@ -107,6 +110,7 @@ class InteractionTotal(msgspec.Struct, frozen=True, kw_only=True):
     cached_input_tokens: int = 0
     cost_usd_micros: int = 0
     unpriced: int = 0
+    estimated: int = 0
 
 
 class _Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -189,15 +193,17 @@ class Interactions:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool | None:
         if self._tasks is None:
-            return
-        with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(self._close_within):
-                await self.flush()
-            self._tasks.cancel_scope.cancel()
-            await self._tasks.__aexit__(None, None, None)
-            await self._put_aside([*self._writing, *self._waiting])
+            return None
+        with anyio.move_on_after(self._close_within, shield=True):
+            await self.flush()
+        self._tasks.cancel_scope.cancel()
+        try:
+            return await self._tasks.__aexit__(kind, error, trace)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._put_aside([*self._writing, *self._waiting])
             self._writing = []
             self._waiting.clear()
 
@@ -364,4 +370,5 @@ def _added(total: InteractionTotal, call: Interaction) -> InteractionTotal:
         cached_input_tokens=total.cached_input_tokens + usage.cached_input_tokens,
         cost_usd_micros=total.cost_usd_micros + (call.cost_usd_micros or 0),
         unpriced=total.unpriced + (call.cost_usd_micros is None),
+        estimated=total.estimated + call.usage_is_estimated,
     )
