@@ -5,6 +5,11 @@ from aiex.code.graph import (
     cycles,
     import_graph,
 )
+from aiex.code.lint import (
+    RUFF_SELECT,
+    is_safe_for_ruff,
+    read_ruff,
+)
 from aiex.code.lookup import (
     symbol_at,
     symbols_named,
@@ -36,6 +41,7 @@ __all__ = [
     "FACTS_VERSION",
     "LANGUAGES",
     "MAX_PARSE_BYTES",
+    "RUFF_SELECT",
     "Call",
     "FileFacts",
     "Frame",
@@ -49,8 +55,10 @@ __all__ = [
     "cycles",
     "import_graph",
     "is_binary",
+    "is_safe_for_ruff",
     "language_of",
     "read_facts",
+    "read_ruff",
     "read_traceback",
     "symbol_at",
     "symbols_named",

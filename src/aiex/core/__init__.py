@@ -106,6 +106,7 @@ from aiex.core.messages import (
 from aiex.core.results_explain import (
     CallSite,
     ChangedFile,
+    CostEstimate,
     ExplainFacts,
     ExplainResult,
     FrameFacts,
@@ -140,6 +141,7 @@ __all__ = [
     "ConflictError",
     "ContextOverflowError",
     "ContextShown",
+    "CostEstimate",
     "CreateModuleArguments",
     "CreateProjectArguments",
     "DeadlineError",

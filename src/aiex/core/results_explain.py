@@ -11,6 +11,7 @@ from aiex.core.findings import Finding
 __all__ = [
     "CallSite",
     "ChangedFile",
+    "CostEstimate",
     "ExplainFacts",
     "ExplainResult",
     "FrameFacts",
@@ -176,11 +177,32 @@ class ShownContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tokens: int = 0
 
 
+class CostEstimate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a call would cost at one endpoint; what `--dry-run` reports.
+
+    Attributes:
+        provider: Name of the provider.
+        model: Name of the model.
+        input_tokens: Estimated tokens of the prompt.
+        output_tokens: Most tokens of the reply.
+        cost_usd_micros: Most that it would cost, micro-dollars; `None` when unpriced.
+        fits: Whether prompt and reply fit into its window; `None` if the window is unknown.
+    """
+
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd_micros: int | None = None
+    fits: bool | None = None
+
+
 class ExplainResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The whole answer.
 
     Attributes:
         facts: What is known without a model.
+        estimates: What the call would cost, for a dry run.
         text: The model's words; `None` if no model was asked.
         provider: Provider that answered; `None` if none was asked.
         model: Model that answered; `None` if none was asked.
@@ -192,3 +214,4 @@ class ExplainResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     provider: str | None = None
     model: str | None = None
     context: tuple[ShownContext, ...] = ()
+    estimates: tuple[CostEstimate, ...] = ()

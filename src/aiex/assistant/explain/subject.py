@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import Protocol
 
 import anyio.to_thread
 import msgspec
 
 from aiex.assistant.explain.context import around, items_of_file, items_of_symbol, neighbour_paths
 from aiex.assistant.explain.facts import facts_of_file, facts_of_symbol, facts_of_text
+from aiex.assistant.lint import LintReport, Ruff, RuffSettings
 from aiex.assistant.project import Project, ProjectReader
 from aiex.assistant.verbs import Run
 from aiex.code import (
+    RUFF_SELECT,
     FileFacts,
     Language,
     Symbol,
@@ -38,18 +39,9 @@ from aiex.core import (
 )
 from aiex.sandbox import FileContent, Files
 
-__all__ = ["Lint", "Subject", "subject_of_code", "subject_of_error"]
+__all__ = ["Subject", "subject_of_code", "subject_of_error"]
 
 _MOST_FRAMES = 12
-
-
-class Lint(Protocol):
-    """Finds what a linter says of one file."""
-
-    async def one(
-        self, run: Run, content: FileContent
-    ) -> tuple[Sequence[Finding], Sequence[ToolRun], Sequence[NotChecked]]:
-        """Return the findings, what was run for them, and what could not be looked at."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +61,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def subject_of_code(
-    arguments: ExplainArguments, run: Run, *, reader: ProjectReader, lint: Lint
+    arguments: ExplainArguments, run: Run, *, reader: ProjectReader, lint: Ruff
 ) -> Subject:
     """Return what a file, a place in it, a definition or a text is.
 
@@ -93,8 +85,8 @@ async def subject_of_code(
     file = await anyio.to_thread.run_sync(read_facts, content.content, language)
     symbol = _symbol(arguments, content.path, file)
     project = await reader.read(run)
-    findings, checked, unchecked = await lint.one(run, content)
-    facts = _facts(content.path, file, symbol, project, findings)
+    report = await _lint(lint, run, content, file)
+    facts = _facts(content.path, file, symbol, project, report.findings)
     texts = await _texts(reader.open(run.request), facts)
     text = content.content.decode("utf-8", "replace")
     if symbol is None:
@@ -105,8 +97,19 @@ async def subject_of_code(
     return Subject(
         facts=facts,
         items=(*items, *attached),
-        not_checked=(*file.not_checked, *unchecked),
-        checked=tuple(checked),
+        not_checked=(*file.not_checked, *report.not_checked),
+        checked=report.checked,
+    )
+
+
+async def _lint(ruff: Ruff, run: Run, content: FileContent, file: FileFacts) -> LintReport:
+    if file.language != "python":
+        return LintReport(findings=())
+    return await ruff.check(
+        [content],
+        {content.path: file},
+        RuffSettings(select=RUFF_SELECT),
+        use_cache=run.request.options.use_cache,
     )
 
 

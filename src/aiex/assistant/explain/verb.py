@@ -8,13 +8,15 @@ import msgspec
 
 from aiex.assistant import prompts
 from aiex.assistant.explain.change import subject_of_diff
-from aiex.assistant.explain.subject import Lint, Subject, subject_of_code, subject_of_error
+from aiex.assistant.explain.subject import Subject, subject_of_code, subject_of_error
 from aiex.assistant.explain.wording import facts_in_words
-from aiex.assistant.models import Asked, Models
+from aiex.assistant.lint import Ruff
+from aiex.assistant.models import Asked, Chosen, Models, piece_of
 from aiex.assistant.project import OpenGit, ProjectReader
 from aiex.assistant.verbs import Run
 from aiex.context import Fitted, Item, fit
 from aiex.core import (
+    CostEstimate,
     ExplainArguments,
     ExplainResult,
     Facts,
@@ -23,8 +25,10 @@ from aiex.core import (
     NotChecked,
     Notice,
     ShownContext,
+    TextPart,
     UnavailableError,
 )
+from aiex.llm import Estimate
 
 __all__ = ["Explain"]
 
@@ -45,7 +49,7 @@ class Explain:
     arguments_type = ExplainArguments
 
     def __init__(
-        self, *, reader: ProjectReader, open_git: OpenGit, lint: Lint, models: Models
+        self, *, reader: ProjectReader, open_git: OpenGit, lint: Ruff, models: Models
     ) -> None:
         self._reader = reader
         self._open_git = open_git
@@ -60,7 +64,7 @@ class Explain:
             return _finished(subject, "facts_only")
         options = run.request.options
         try:
-            model = await self._models.choose(options)
+            chosen = await self._models.choose(options)
         except UnavailableError as error:
             if options.model is not None or options.provider is not None:
                 raise
@@ -68,10 +72,18 @@ class Explain:
             missing = NotChecked(what="the model's explanation", reason=error.message)
             return _finished(subject, "no_model", missing)
         output = options.max_output_tokens or _LONGEST_REPLY
-        fitted = self._fit(subject, arguments, model.room(output))
+        fitted = self._fit(subject, arguments, chosen, output)
         messages = _messages(subject, arguments, [(s.item, s.text) for s in fitted.shown])
         asked = await self._models.ask(
-            run, model, messages, output_tokens=output, shown=_shown(fitted)
+            run,
+            chosen,
+            messages,
+            output_tokens=output,
+            pieces=[
+                piece_of(s.item.path, s.text, reason=s.item.reason, tokens=s.tokens, form=s.form)
+                for s in fitted.shown
+            ],
+            left_out=[f"{item.path}:{item.start_line}" for item in fitted.left_out],
         )
         return _finished(subject, asked.reason, fitted=fitted, asked=asked)
 
@@ -84,12 +96,21 @@ class Explain:
             )
         return await subject_of_code(arguments, run, reader=self._reader, lint=self._lint)
 
-    def _fit(self, subject: Subject, arguments: ExplainArguments, room: int) -> Fitted:
+    def _fit(
+        self, subject: Subject, arguments: ExplainArguments, chosen: Chosen, output: int
+    ) -> Fitted:
         """Return what of the subject's items fits beside everything else that is said."""
-        counter = self._models.count
-        bare = sum(counter(text) for text in _texts(_messages(subject, arguments, [])))
-        heading = max((counter(_heading(item)) for item in subject.items), default=0) + 8
-        return fit(subject.items, max(0, room - bare), lambda text: counter(text) + heading)
+
+        def count(text: str) -> int:
+            return self._models.count(text, chosen.model)
+
+        bare = sum(count(text) for text in _texts(_messages(subject, arguments, [])))
+        heading = max((count(_heading(item)) for item in subject.items), default=0) + 8
+        return fit(
+            subject.items,
+            max(0, chosen.room(output) - bare),
+            lambda text: count(text) + heading,
+        )
 
 
 def _messages(
@@ -111,7 +132,7 @@ def _heading(item: Item) -> str:
 
 
 def _texts(messages: Sequence[Message]) -> list[str]:
-    return [part.text for m in messages for part in m.parts if hasattr(part, "text")]
+    return [part.text for m in messages for part in m.parts if isinstance(part, TextPart)]
 
 
 def _shown(fitted: Fitted) -> tuple[ShownContext, ...]:
@@ -142,7 +163,8 @@ def _finished(
 ) -> Finished:
     result = ExplainResult(
         facts=subject.facts,
-        text=None if asked is None else asked.reply.text,
+        text=None if asked is None or asked.reply is None else asked.reply.text,
+        estimates=() if asked is None else tuple(_estimate(e) for e in asked.estimates),
         provider=None if asked is None else asked.usage.provider,
         model=None if asked is None else asked.usage.model,
         context=() if fitted is None else _shown(fitted),
@@ -155,3 +177,14 @@ def _finished(
         checked=subject.checked,
     )
     return finished if asked is None else msgspec.structs.replace(finished, usage=asked.usage)
+
+
+def _estimate(estimate: Estimate) -> CostEstimate:
+    return CostEstimate(
+        provider=estimate.provider,
+        model=estimate.model,
+        input_tokens=estimate.input_tokens,
+        output_tokens=estimate.output_tokens,
+        cost_usd_micros=estimate.cost_usd_micros,
+        fits=estimate.fits,
+    )

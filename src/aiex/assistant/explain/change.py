@@ -1,0 +1,91 @@
+"""What a change is: its files, the definitions that came, went or changed, and its diff."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from aiex.assistant.changed import ChangedContent, base_of, changed_since
+from aiex.assistant.explain.subject import Subject
+from aiex.assistant.project import OpenGit, ProjectReader
+from aiex.assistant.verbs import Run
+from aiex.code import is_binary, language_of, read_facts
+from aiex.context import Item
+from aiex.core import ChangedFile, ExplainArguments, ExplainFacts, unified_diff
+
+__all__ = ["subject_of_diff"]
+
+
+async def subject_of_diff(
+    arguments: ExplainArguments, run: Run, *, reader: ProjectReader, open_git: OpenGit
+) -> Subject:
+    """Return what changed since a base: `arguments.base`, or the last commit.
+
+    Raises:
+        NotFoundError: There is no history to compare with.
+    """
+    files = reader.open(run.request)
+    git = open_git(Path(files.root))
+    base = await base_of(git, arguments.base, branch=False)
+    scan = await anyio.to_thread.run_sync(files.scan)
+    changed = await changed_since(files, git, base, scan)
+    return await anyio.to_thread.run_sync(_subject, changed, base)
+
+
+def _subject(changed: Sequence[ChangedContent], base: str) -> Subject:
+    facts: list[ChangedFile] = []
+    items: list[Item] = []
+    for one in changed:
+        binary = is_binary(one.before or b"") or is_binary(one.after or b"")
+        diff = "" if binary else unified_diff(one.path, one.before, one.after)
+        lines = diff.split("\n")[2:]
+        facts.append(
+            ChangedFile(
+                path=one.path,
+                status=one.status,
+                added_lines=sum(line.startswith("+") for line in lines),
+                removed_lines=sum(line.startswith("-") for line in lines),
+                symbols=_symbols(one),
+            )
+        )
+        if diff:
+            items.append(
+                Item(
+                    path=one.path,
+                    start_line=1,
+                    text=diff,
+                    reason=f"{one.status} since {base[:10]}",
+                    shorter=(unified_diff(one.path, one.before, one.after, context=0),),
+                )
+            )
+    items.sort(key=lambda item: len(item.text))
+    title = (
+        f"{len(facts)} files changed since {base[:10]}" if facts else f"no change since {base[:10]}"
+    )
+    return Subject(
+        facts=ExplainFacts(kind="diff", title=title, base=base, changed=tuple(facts)),
+        items=tuple(items),
+    )
+
+
+def _symbols(one: ChangedContent) -> tuple[str, ...]:
+    """Return the definitions that came (+), went (-) or changed (~)."""
+    old, new = _sources(one.path, one.before), _sources(one.path, one.after)
+    return (
+        *(f"+{name}" for name in new if name not in old),
+        *(f"-{name}" for name in old if name not in new),
+        *(f"~{name}" for name in new if name in old and old[name] != new[name]),
+    )
+
+
+def _sources(path: str, content: bytes | None) -> dict[str, bytes]:
+    language = language_of(path, b"")
+    if content is None or language is None:
+        return {}
+    return {
+        symbol.qualified_name: content[symbol.span.start : symbol.span.end]
+        for symbol in read_facts(content, language).symbols
+        if symbol.complexity is not None or symbol.kind == "class"
+    }

@@ -1,0 +1,238 @@
+"""How a verb asks a model: what fits, what it would cost, and the reply as events."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import msgspec
+
+from aiex.assistant.verbs import Run
+from aiex.context import Shown, ShownContext, ShownPiece
+from aiex.core import (
+    ContextShown,
+    Finish,
+    Message,
+    ModelCall,
+    ModelChosen,
+    ModelEnded,
+    ModelReply,
+    Notice,
+    Part,
+    ReasoningDelta,
+    ReasoningText,
+    RefusalDelta,
+    RefusalPart,
+    Restarted,
+    RunOptions,
+    StoreError,
+    Text,
+    TextDelta,
+    TextPart,
+    UsageTotal,
+)
+from aiex.llm import Coordinator, Endpoint, Estimate, total_of
+from aiex.runtime import Clock
+
+__all__ = ["Asked", "Chosen", "Models"]
+
+_UNKNOWN_WINDOW = 8192
+_SAFETY = 1.1  # our count is an estimate
+
+
+class Chosen(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may answer.
+
+    Attributes:
+        endpoints: Best first; one alone when it was named.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def model(self) -> str:
+        """Name of the model that will be tried first."""
+        return self.endpoints[0].model
+
+    def room(self, output_tokens: int) -> int:
+        """Return the tokens that a prompt may have beside a reply of *output_tokens*.
+
+        It is that of the smallest window, so that failover needs no other prompt.
+        """
+        window = min(e.context_tokens or _UNKNOWN_WINDOW for e in self.endpoints)
+        return int((window - min(output_tokens, window // 2)) / _SAFETY)
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of asking.
+
+    Attributes:
+        reply: What the model said; `None` for a dry run.
+        usage: What it used.
+        reason: Why it ended.
+        estimates: What it would cost at each endpoint, for a dry run.
+    """
+
+    reply: ModelReply | None
+    usage: UsageTotal
+    reason: str
+    estimates: tuple[Estimate, ...] = ()
+
+
+class Models:
+    """Asks models on behalf of a verb.
+
+    Args:
+        coordinator: Chooses, retries and records.
+        shown: Keeps what was shown and why.
+        clock: Where time comes from.
+    """
+
+    def __init__(self, coordinator: Coordinator, *, shown: Shown, clock: Clock) -> None:
+        self._coordinator = coordinator
+        self._shown = shown
+        self._clock = clock
+
+    async def choose(self, options: RunOptions) -> Chosen:
+        """Return who may answer.
+
+        Raises:
+            UnavailableError: Nobody can, or not the one that was named.
+            UsageError: What was named does not exist.
+        """
+        return Chosen(endpoints=tuple(await self._coordinator.providers.choose(options)))
+
+    def count(self, text: str, model: str) -> int:
+        """Return the estimated tokens of *text*."""
+        return self._coordinator.counter.text(text, model)
+
+    async def ask(
+        self,
+        run: Run,
+        chosen: Chosen,
+        messages: Sequence[Message],
+        *,
+        output_tokens: int,
+        pieces: Sequence[ShownPiece] = (),
+        left_out: Sequence[str] = (),
+        streams: bool = True,
+    ) -> Asked:
+        """Send *messages* and return the reply, emitting it as it comes.
+
+        With `--dry-run` nothing is sent, and the estimates are returned instead.
+
+        Args:
+            run: The request.
+            chosen: Who may answer.
+            messages: What to say.
+            output_tokens: Most tokens of the reply.
+            pieces: What of the project the messages show.
+            left_out: What did not fit.
+            streams: Whether the words are for the user to read as they come.
+
+        Raises:
+            AiexError: Nobody answered, or not to the end.
+        """
+        request = run.request
+        call = ModelCall(
+            model=chosen.model,
+            messages=tuple(messages),
+            max_output_tokens=output_tokens,
+            seed=request.options.seed,
+        )
+        if request.options.show_context:
+            await run.emit(
+                ContextShown(text=_as_text(messages), tokens=self._coordinator.counter.call(call))
+            )
+        if request.options.dry_run:
+            estimates = tuple(self._coordinator.estimate(call, chosen.endpoints))
+            return Asked(reply=None, usage=UsageTotal(), reason="dry_run", estimates=estimates)
+        heard = _Heard()
+        stream = self._coordinator.stream(call, chosen.endpoints, request=request, restarts=True)
+        async with aclosing(stream) as events:
+            async for event in events:
+                heard.take(event)
+                if isinstance(event, ModelChosen | Restarted | ModelEnded):
+                    await run.emit(event)
+                elif isinstance(event, ReasoningDelta) and event.text:
+                    await run.emit(ReasoningText(text=event.text))
+                elif isinstance(event, TextDelta) and streams and event.text:
+                    await run.emit(Text(text=event.text))
+        for warning in heard.finish.warnings:
+            await run.emit(Notice(text=warning, level="warning"))
+        await self._keep_shown(request.id, heard, pieces, left_out)
+        return Asked(
+            reply=ModelReply(parts=heard.parts(), finish=heard.finish),
+            usage=total_of(heard.ended, heard.attempts, self._coordinator.pricing.version),
+            reason=heard.finish.reason,
+        )
+
+    async def _keep_shown(
+        self,
+        request_id: str,
+        heard: _Heard,
+        pieces: Sequence[ShownPiece],
+        left_out: Sequence[str],
+    ) -> None:
+        last = heard.ended[-1]
+        context = ShownContext(
+            request_id=request_id,
+            call_id=f"{heard.attempts:04}",
+            at=self._clock.now(),
+            model=f"{last.provider}:{last.model}",
+            pieces=tuple(pieces),
+            left_out=tuple(left_out),
+        )
+        try:
+            await self._shown.add(context)
+        except StoreError:
+            return  # the answer is worth more than the note of what it saw
+
+
+class _Heard:
+    """Puts a reply together, dropping what a restart made void."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.ended: list[ModelEnded] = []
+        self.finish = Finish(reason="unknown")
+        self._text: list[str] = []
+        self._refusal: list[str] = []
+
+    def take(self, event: object) -> None:
+        match event:
+            case ModelChosen():
+                self.attempts = event.attempt
+            case Restarted():
+                self._text.clear()
+                self._refusal.clear()
+            case TextDelta():
+                self._text.append(event.text)
+            case RefusalDelta():
+                self._refusal.append(event.text)
+            case Finish():
+                self.finish = event
+            case ModelEnded():
+                self.ended.append(event)
+
+    def parts(self) -> tuple[Part, ...]:
+        parts: list[Part] = []
+        if self._text:
+            parts.append(TextPart(text="".join(self._text)))
+        if self._refusal:
+            parts.append(RefusalPart(text="".join(self._refusal)))
+        return tuple(parts)
+
+
+def piece_of(path: str, text: str, *, reason: str, tokens: int, form: str) -> ShownPiece:
+    """Return the note of one text that was shown."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return ShownPiece(path=path, sha256=digest, reason=reason, tokens=tokens, form=form)
+
+
+def _as_text(messages: Sequence[Message]) -> str:
+    return "\n\n".join(
+        f"[{message.role}]\n" + "".join(p.text for p in message.parts if isinstance(p, TextPart))
+        for message in messages
+    )
