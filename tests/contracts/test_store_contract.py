@@ -366,6 +366,20 @@ async def test_a_watch_tells_each_of_many_records_of_one_transaction(store: Stor
     assert keys(found) == [f"p/{n:03}" for n in range(300)]
 
 
+async def test_a_watch_passes_by_many_deletions_without_waiting(store: Store) -> None:
+    names = [("p", str(n)) for n in range(100)]
+    await store.transact([Write(table="thing", key=key, value=b"{}") for key in names])
+    await store.transact([Write(table="thing", key=key, value=DELETE) for key in names])
+    await store.transact([put("p/last")])
+
+    async with store.watch("thing", ("p",)) as changes:
+        with anyio.fail_after(10):
+            record = await anext(changes)
+
+    assert isinstance(record, Record)
+    assert record.key == ("p", "last")
+
+
 async def test_what_is_published_reaches_those_who_subscribed(
     place: Place, clock: FakeClock
 ) -> None:

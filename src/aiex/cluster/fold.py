@@ -95,7 +95,7 @@ def apply(connection: sqlite3.Connection, transaction: Transaction) -> None:
 
 
 def prune(connection: sqlite3.Connection, specs: Sequence[TableSpec], now: int) -> None:
-    """Drop some of what has expired or is beyond `TableSpec.max_records`; bounded work."""
+    """Drop some of what has expired, and what is beyond `TableSpec.max_records`."""
     for spec in specs:
         table = f"r_{spec.name}"
         connection.execute(

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from aiex.cluster.fold import prune
-from aiex.cluster.local.files import migrate, open_reader, open_writer, store_errors
+from aiex.cluster.local.files import migrate, open_reader, open_writer, store_errors, transaction
 from aiex.cluster.ports import TableSpec
 from aiex.cluster.projection import to_micros
 from aiex.core import StoreError
@@ -29,6 +29,7 @@ __all__ = ["Database", "Turn"]
 T = TypeVar("T")
 
 _PRUNE_EVERY = 60.0
+_LOOP_TIMEOUT = 0.5  # a read waits only while another process repairs the log of a killed one
 _MESSAGE_AGE = 60 * 1_000_000
 
 
@@ -97,7 +98,7 @@ class Database:
             try:
                 migrate(writer, self.path, self._specs)
                 # The first read also recovers what a killed process left, here in a thread.
-                reader = open_reader(self.path, busy_timeout=self._busy_timeout)
+                reader = open_reader(self.path, busy_timeout=_LOOP_TIMEOUT)
                 reader.execute("SELECT value FROM sequence").fetchone()
             except BaseException:
                 writer.close()
@@ -130,18 +131,11 @@ class Database:
 
     def _write(self, work: Callable[[Turn], T]) -> T:
         connection = self._opened(self._writer)
-        with store_errors(self.path):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                # The time is taken inside the lock, so that it rises as the sequence does.
-                turn = Turn(connection, self.now())
-                answer = work(turn)
-                self._prune(turn)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:  # SQLite ends it by itself when the disk is full
-                    connection.execute("ROLLBACK")
-                raise
+        with store_errors(self.path), transaction(connection, "BEGIN IMMEDIATE"):
+            # The time is taken inside the lock, so that it rises as the sequence does.
+            turn = Turn(connection, self.now())
+            answer = work(turn)
+            self._prune(turn)
         return answer
 
     def _prune(self, turn: Turn) -> None:

@@ -13,7 +13,7 @@ from aiex.cluster.fold import create_table
 from aiex.cluster.ports import TableSpec
 from aiex.core import StoreBusyError, StoreCorruptError, StoreError
 
-__all__ = ["SCHEMA_VERSION", "migrate", "open_reader", "open_writer", "store_errors"]
+__all__ = ["SCHEMA_VERSION", "migrate", "open_reader", "open_writer", "store_errors", "transaction"]
 
 _APPLICATION_ID = 0x41495831  # "AIX1"
 
@@ -173,15 +173,23 @@ def migrate(connection: sqlite3.Connection, path: Path, specs: Sequence[TableSpe
     Raises:
         StoreCorruptError: The file is not a store, or was written by a newer Aiex.
     """
-    if _is_current(connection, path, specs):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection, "BEGIN"):  # one snapshot: another process may be at work
+        if _is_current(connection, path, specs):
+            return
+    with transaction(connection, "BEGIN IMMEDIATE"):
         if not _is_current(connection, path, specs):
             _bring_up(connection, specs)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """Begin with *begin*, and commit at the end, or roll back on an error."""
+    connection.execute(begin)
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
+        if connection.in_transaction:  # SQLite ends it by itself when the disk is full
             connection.execute("ROLLBACK")
         raise
 
