@@ -233,11 +233,7 @@ def _bucket_of(path: str) -> int:
 
 
 def _bucket_key(root: str, number: int) -> tuple[str, ...]:
-    return (
-        "digests",
-        hashlib.sha256(root.encode("utf-8", "surrogatepass")).hexdigest(),
-        f"{number}",
-    )
+    return ("digests", content_id(root, digits=64), str(number))
 
 
 def _pack_buckets(root: str, buckets: Mapping[int, _Bucket]) -> list[tuple[tuple[str, ...], bytes]]:
