@@ -1,10 +1,14 @@
 """Talking to models: adapters, coordinator, strategies, pricing."""
 
+from aiex.llm.attempt import (
+    total_of,
+)
 from aiex.llm.coordinator import (
     CallEvent,
     Coordinator,
+)
+from aiex.llm.estimates import (
     Estimate,
-    total_of,
 )
 from aiex.llm.ports import (
     Adapter,

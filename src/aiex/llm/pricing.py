@@ -1,8 +1,8 @@
 """What a call costs: exact arithmetic over a small table of prices.
 
 The table is derived from genai-prices (MIT; `prices.LICENSE` beside it) by `aiex.llm.prices` and
-keyed by its version; it holds standard prices, not those of batches or service tiers. Local providers cost nothing; a model that is in no table is unpriced, which
-is not the same as free.
+keyed by its version; it holds standard prices, not those of batches or service tiers. Local
+providers cost nothing; a model that is in no table is unpriced, which is not the same as free.
 """
 
 from __future__ import annotations
