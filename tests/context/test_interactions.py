@@ -163,6 +163,21 @@ async def test_what_cannot_be_stored_is_put_aside_and_read_back_later(
         assert list((tmp_path / "spill").iterdir()) == []
 
 
+async def test_a_sink_that_must_close_at_once_puts_aside_what_it_has(
+    store: Store, tmp_path: Path, blobs: BlobFiles
+) -> None:
+    in_haste = Interactions(store, spill=tmp_path / "spill", blobs=blobs, close_within=0.0)
+    async with in_haste as interactions:
+        for number in range(3):
+            await interactions.record(call(number))
+    assert interactions.lost == 0
+
+    async with sink(store, tmp_path, blobs) as interactions:
+        await interactions.record(call(9))
+        await interactions.flush()
+        assert len(await interactions.list()) == 4
+
+
 async def test_a_spilled_file_that_is_damaged_stops_nothing_and_is_kept(
     store: Store, tmp_path: Path, blobs: BlobFiles
 ) -> None:
