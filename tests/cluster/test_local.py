@@ -315,6 +315,19 @@ async def test_a_table_may_be_added_and_get_another_index_later(tmp_path: Path) 
         assert len(await store.scan("thing")) == 1
 
 
+@pytest.mark.parametrize("left", ["", "PRAGMA journal_mode = WAL; PRAGMA user_version = 0;"])
+async def test_a_first_start_that_was_killed_half_way_is_finished_by_the_next(
+    tmp_path: Path, left: str
+) -> None:
+    path = tmp_path / "store.db"
+    path.touch(0o600)
+    make(path, left)
+
+    async with store_at(path) as store:
+        await store.transact([Write(table="thing", key=("a",), value=b"{}")])
+        assert (await store.info())["journal"] == "wal"
+
+
 def unchanged(path: Path, before: bytes) -> bool:
     return path.read_bytes() == before
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,16 +94,15 @@ class Database:
         await anyio.to_thread.run_sync(self._open, limiter=self._writing)
 
     def _open(self) -> None:
-        with store_errors(self.path):
+        with store_errors(self.path), ExitStack() as undo:
             writer = open_writer(self.path, busy_timeout=self._busy_timeout, fsync=self.fsync)
-            try:
-                migrate(writer, self.path, self._specs)
-                # The first read also recovers what a killed process left, here in a thread.
-                reader = open_reader(self.path, busy_timeout=_LOOP_TIMEOUT)
-                reader.execute("SELECT value FROM sequence").fetchone()
-            except BaseException:
-                writer.close()
-                raise
+            undo.callback(writer.close)
+            migrate(writer, self.path, self._specs)
+            reader = open_reader(self.path, busy_timeout=_LOOP_TIMEOUT)
+            undo.callback(reader.close)
+            # The first read also recovers what a killed process left, here in a thread.
+            reader.execute("SELECT value FROM sequence").fetchone()
+            undo.pop_all()
         self._writer, self._reader = writer, reader
 
     async def close(self) -> None:

@@ -380,6 +380,8 @@ class SqliteStore:
                 "bytes": str(path.stat().st_size),
                 "schema": str(SCHEMA_VERSION),
                 "sequence": str(_sequence(connection)),
+                # Anything but "wal" means a file system where readers wait for writers.
+                "journal": connection.execute("PRAGMA journal_mode").fetchone()[0],
                 "durability": "machine" if self._database.fsync else "process",
                 "sqlite": sqlite3.sqlite_version,
             }
