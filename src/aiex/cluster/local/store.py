@@ -20,7 +20,7 @@ from aiex.cluster.checks import (
 from aiex.cluster.fold import Change, Transaction, apply
 from aiex.cluster.keys import encode_key, range_below
 from aiex.cluster.local.database import Database, Turn
-from aiex.cluster.local.files import SCHEMA_VERSION
+from aiex.cluster.local.files import SCHEMA_VERSION, transaction
 from aiex.cluster.local.logs import SqliteCounters, SqliteLogs
 from aiex.cluster.local.ownership import SqliteLeases
 from aiex.cluster.local.work import SqliteQueues, first_answer, keep_answer
@@ -217,7 +217,8 @@ class SqliteStore:
         encoded = [encode_key(key) for key in keys]
 
         def work(connection: sqlite3.Connection) -> list[Record | None]:
-            return [get(connection, name, key, now) for key in encoded]
+            with transaction(connection, "BEGIN"):  # one snapshot, and a third of the time
+                return [get(connection, name, key, now) for key in encoded]
 
         return await self._read(work, len(keys))
 
