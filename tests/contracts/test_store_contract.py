@@ -481,6 +481,41 @@ async def test_work_is_taken_in_order_and_done_once(store: Store) -> None:
     assert await store.queues.take("other", owner="w", ttl=10) is None
 
 
+async def test_each_item_goes_to_one_of_many_workers(place: Place, clock: FakeClock) -> None:
+    done: list[bytes] = []
+
+    async def work(store: Store, name: str) -> None:
+        while item := await store.queues.take("jobs", owner=name, ttl=60):
+            done.append(item.value)
+            assert await store.queues.ack(item)
+
+    async with place.open(clock) as one, place.open(clock) as two:
+        for n in range(40):
+            await one.queues.put("jobs", b"%d" % n)
+        async with anyio.create_task_group() as tasks:
+            for n in range(6):
+                tasks.start_soon(work, one if n % 2 else two, str(n))
+
+    assert sorted(done, key=int) == [b"%d" % n for n in range(40)]
+
+
+async def test_of_many_who_ask_at_once_one_gets_the_lease(place: Place, clock: FakeClock) -> None:
+    got: list[str] = []
+
+    async def ask(store: Store, owner: str) -> None:
+        if await store.leases.acquire("role", "leader", owner=owner, ttl=10):
+            got.append(owner)
+
+    async with place.open(clock) as one, place.open(clock) as two:
+        async with anyio.create_task_group() as tasks:
+            for n in range(10):
+                tasks.start_soon(ask, one if n % 2 else two, str(n))
+        held = await two.leases.holder("role", "leader")
+
+    assert held is not None
+    assert got == [held.owner]
+
+
 async def test_an_item_put_twice_with_one_key_is_one_item(store: Store) -> None:
     first = await store.queues.put("jobs", b"a", idem="k")
     assert await store.queues.put("jobs", b"b", idem="k") == first
