@@ -32,6 +32,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         open: Makes its adapter; called when it is first needed.
         model: Model to take when none is named; `None` to ask the provider.
         missing: What keeps it from being used, such as a key; `None` if nothing known does.
+        has_after_all: Asked only when it was named: whether what is missing is there in a place
+            that is slow to look into, such as a keyring.
         must_answer: Whether to try it before it is chosen without having been named.
         is_loopback: Whether it is reached without leaving this machine.
     """
@@ -40,6 +42,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     open: Callable[[], Adapter]
     model: str | None = None
     missing: str | None = None
+    has_after_all: Callable[[], bool] = lambda: False
     must_answer: bool = False
     is_loopback: bool = False
 
@@ -163,7 +166,7 @@ class Providers:
             near = difflib.get_close_matches(name, self._known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"providers: {', '.join(self._known)}"
             raise UsageError(f"there is no provider {name!r}", hint=hint)
-        if provider.missing is not None:
+        if provider.missing is not None and not provider.has_after_all():
             raise UnavailableError(f"{name} cannot be used: {provider.missing}", hint=_ADVICE)
         return provider
 

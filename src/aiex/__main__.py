@@ -1,0 +1,5 @@
+"""`python -m aiex`."""
+
+from aiex.interfaces.cli.front import main
+
+main()

@@ -1,0 +1,308 @@
+"""Putting the house together: chooses backends and providers by name and opens them in order.
+
+What a command does not need is not imported: verbs are opened at their first request, adapters at
+their first call, and tokens and prices load when the first of them is counted.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import random
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aiex.app.config import Loaded
+from aiex.app.keys import KeySource
+from aiex.app.places import Places, places_of
+from aiex.app.settings import Settings
+from aiex.assistant.verbs import Verb
+from aiex.cluster.local import SqliteStore
+from aiex.context import (
+    TABLES,
+    AnalysisCache,
+    BlobFiles,
+    Changes,
+    DigestCache,
+    Interactions,
+    Shown,
+)
+from aiex.core import Request
+from aiex.gateway.local import LocalGateway
+from aiex.runtime import SystemClock
+from aiex.sandbox import Actor, AuditLog, FilePolicy, Files, Git
+
+if TYPE_CHECKING:
+    from aiex.assistant.models import Models
+    from aiex.llm import Adapter, Coordinator, Provider, Timeouts
+
+__all__ = ["House", "open_gateway"]
+
+
+class House:
+    """Every service of one process, opened when it is first asked for.
+
+    Args:
+        loaded: The settings in force.
+        env: Environment variables; only keys are read from them here.
+    """
+
+    def __init__(self, loaded: Loaded, env: Mapping[str, str]) -> None:
+        self.settings: Settings = loaded.settings
+        self.places: Places = places_of(self.settings.state)
+        self.clock = SystemClock()
+        self._env = env
+        self._keys = KeySource(env, self.settings.model.keyring)
+        self._exits = AsyncExitStack()
+        self._files: dict[tuple[str, str], Files] = {}
+        self._audit: AuditLog | None = None
+        self._coordinator: Coordinator | None = None
+        self.blobs = BlobFiles(self.places.blobs)
+
+    async def open(self) -> AsyncExitStack:
+        """Open the store and what writes to it; the stack closes everything again."""
+        store = SqliteStore(
+            self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
+        )
+        self.store = await self._exits.enter_async_context(store)
+        self.interactions = await self._exits.enter_async_context(
+            Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
+        )
+        # Closed first: adapters, then what records their calls, then the store.
+        self._exits.push_async_callback(self._close_models)
+        self._exits.callback(self._close_files)
+        return self._exits
+
+    async def _close_models(self) -> None:
+        if self._coordinator is not None:
+            await self._coordinator.__aexit__(None, None, None)
+
+    def _close_files(self) -> None:
+        for files in self._files.values():
+            files.close()
+        if self._audit is not None:
+            self._audit.close()
+
+    def files(self, request: Request) -> Files:
+        """Return the files of the request's root; what a kill cut short there is finished first."""
+        key = (request.root or "", request.id)
+        if key not in self._files:
+            if self._audit is None:
+                self._audit = AuditLog(self.places.audit, now=self.clock.now)
+            policy = self.settings.sandbox
+            principal = request.principal
+            self._files[key] = Files(
+                Path(request.root or "."),
+                state=self.places.state,
+                policy=FilePolicy(
+                    hardlinks=policy.hardlinks,
+                    max_file_bytes=policy.max_file_bytes,
+                    max_entries=policy.max_entries,
+                    protected=policy.protected,
+                ),
+                audit=self._audit,
+                actor=Actor(user=principal.user, interface=principal.interface),
+                op_id=request.id,
+            )
+        return self._files[key]
+
+    def coordinator(self) -> Coordinator:
+        """Return what asks models."""
+        if self._coordinator is None:
+            from aiex.llm import Coordinator, Pricing, Providers, TokenCounter, load_table
+
+            pricing = Pricing(load_table())
+            providers = Providers(
+                self._providers(), pricing=pricing, default_model=self.settings.model.default
+            )
+            self._coordinator = Coordinator(
+                providers,
+                pricing=pricing,
+                counter=TokenCounter(),
+                sink=self.interactions,
+                clock=self.clock,
+                entropy=random.random,
+                timeouts={name: self._timeouts(name) for name in self.settings.model.order},
+            )
+        return self._coordinator
+
+    def _timeouts(self, provider: str) -> Timeouts:
+        from aiex.llm import Timeouts
+
+        model = self.settings.model
+        local = provider in {"ollama", "lm_studio", "local"}
+        return Timeouts(
+            connect=model.connect_timeout,
+            first_token=model.first_token_timeout * (3 if local else 1),
+            between_chunks=model.between_timeout,
+            total=model.total_timeout,
+        )
+
+    def _providers(self) -> list[Provider]:
+        """Return the providers in the configured order; what is not in the order is never asked."""
+        made = {
+            "openai": self._openai,
+            "anthropic": self._anthropic,
+            "ollama": self._ollama,
+            "lm_studio": self._lm_studio,
+            "local": self._local,
+        }
+        return [made[name]() for name in self.settings.model.order if name in made]
+
+    def _openai(self) -> Provider:
+        from aiex.llm import Provider
+
+        model = self.settings.model
+
+        def adapter() -> Adapter:
+            from aiex.llm.adapters.openai import OpenAIAdapter
+
+            return OpenAIAdapter(
+                api_key=self._keys.reader("openai"), base_url=model.openai_url, api=model.openai_api
+            )
+
+        return Provider(
+            name="openai",
+            open=adapter,
+            model=model.openai_model,
+            missing=self._keys.missing("openai"),
+            has_after_all=lambda: self._keys.is_in_keyring("openai"),
+            is_loopback=_is_loopback(model.openai_url),
+        )
+
+    def _anthropic(self) -> Provider:
+        from aiex.llm import Provider
+
+        model = self.settings.model
+
+        def adapter() -> Adapter:
+            from aiex.llm.adapters.anthropic import AnthropicAdapter
+
+            return AnthropicAdapter(
+                api_key=self._keys.reader("anthropic"), base_url=model.anthropic_url
+            )
+
+        return Provider(
+            name="anthropic",
+            open=adapter,
+            model=model.anthropic_model,
+            missing=self._keys.missing("anthropic"),
+            has_after_all=lambda: self._keys.is_in_keyring("anthropic"),
+            is_loopback=_is_loopback(model.anthropic_url),
+        )
+
+    def _ollama(self) -> Provider:
+        from aiex.llm import Provider
+
+        def adapter() -> Adapter:
+            from aiex.llm.adapters.ollama import OllamaAdapter
+
+            return OllamaAdapter(base_url=self.settings.model.ollama_url)
+
+        return Provider(
+            name="ollama",
+            open=adapter,
+            must_answer=True,
+            is_loopback=_is_loopback(self.settings.model.ollama_url),
+        )
+
+    def _lm_studio(self) -> Provider:
+        from aiex.llm import Provider
+
+        def adapter() -> Adapter:
+            from aiex.llm.adapters.lm_studio import LMStudioAdapter
+
+            return LMStudioAdapter(base_url=self.settings.model.lm_studio_url)
+
+        return Provider(
+            name="lm_studio",
+            open=adapter,
+            must_answer=True,
+            is_loopback=_is_loopback(self.settings.model.lm_studio_url),
+        )
+
+    def _local(self) -> Provider:
+        from importlib.util import find_spec
+
+        from aiex.llm import Provider
+
+        def adapter() -> Adapter:
+            from aiex.llm.adapters.local import LocalAdapter
+
+            return LocalAdapter(self.places.models)
+
+        absent = find_spec("xllamacpp") is None
+        return Provider(
+            name="local",
+            open=adapter,
+            model=self.settings.model.local_model,
+            missing="the extra is not installed: pip install 'aiex[local]'" if absent else None,
+            is_loopback=True,
+        )
+
+    def models(self) -> Models:
+        """Return what verbs ask models with."""
+        from aiex.assistant.models import Models
+
+        return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
+
+    def changes(self) -> Changes:
+        """Return the stored proposals."""
+        return Changes(self.store, self.blobs)
+
+    def cache(self) -> AnalysisCache:
+        """Return what is kept of analyses, by content."""
+        return AnalysisCache(self.store)
+
+    def digests(self) -> DigestCache:
+        """Return the digests of files that did not change."""
+        return DigestCache(self.store)
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    return name in {"localhost", "::1"} or name.startswith("127.")
+
+
+def _explain(house: House) -> Verb[Any]:
+    from aiex.assistant.explain.verb import Explain
+    from aiex.assistant.lint import Ruff
+    from aiex.assistant.project import ProjectReader
+
+    reader = ProjectReader(house.files, house.cache(), house.digests())
+    return Explain(reader=reader, open_git=Git, lint=Ruff(house.cache()), models=house.models())
+
+
+_VERBS = {"explain": _explain}
+
+
+async def open_gateway(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
+    """Return the gateway of this process, ready to be entered; leaving it closes everything.
+
+    Args:
+        loaded: The settings in force.
+        env: Environment variables.
+
+    Raises:
+        StoreError: The store cannot be opened.
+    """
+    house = House(loaded, env)
+    resources = await house.open()
+    verbs = {name: _opener(open_verb, house) for name, open_verb in _VERBS.items()}
+    return LocalGateway(verbs, clock=house.clock, store=house.store, resources=resources)
+
+
+def _opener(open_verb: Any, house: House) -> Any:
+    return lambda: open_verb(house)
+
+
+def user_name() -> str:
+    """Return the name of the user of this process."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"uid-{os.getuid()}" if sys.platform != "win32" else "user"

@@ -1,0 +1,397 @@
+"""Settings from where they stand: flags, environment, project, user, profile, defaults.
+
+This is the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast, get_args, get_origin
+
+import msgspec
+
+from aiex.app.settings import Settings
+from aiex.core import ConfigurationError, NotFoundError
+
+__all__ = [
+    "PROFILES",
+    "Loaded",
+    "Setting",
+    "all_settings",
+    "environment",
+    "find_root",
+    "load",
+    "set_user",
+    "user_file",
+]
+
+PROFILES: dict[str, dict[str, object]] = {
+    "dev": {},
+    "test": {"cli.log_level": "error", "cli.color": "never"},
+    "prod": {"state.fsync": True, "cli.log_level": "info"},
+}
+"""What each profile (`AIEX_PROFILE`) sets instead of the defaults."""
+
+_ROOT_MARKS = (
+    ".git",
+    "aiex.toml",
+    "pyproject.toml",
+    "mix.exs",
+    "package.json",
+    "go.mod",
+    "Cargo.toml",
+    "pom.xml",
+    "build.gradle",
+    "setup.py",
+)
+_SECRET = ("key", "token", "secret", "password")
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting of the tree.
+
+    Attributes:
+        key: Dotted name, such as `model.default`.
+        variable: Environment variable that sets it.
+        type: What it takes, in words.
+        default: What it is when nothing sets it.
+        description: What it means.
+        user_only: Whether a project's files may not set it.
+    """
+
+    key: str
+    variable: str
+    type: str
+    default: object
+    description: str
+    user_only: bool
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings in force.
+
+    Attributes:
+        settings: The tree.
+        origins: For each key that is not a default, where it was set.
+        profile: Name of the profile.
+    """
+
+    settings: Settings
+    origins: dict[str, str]
+    profile: str
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment."""
+    return dict(os.environ)
+
+
+def all_settings() -> tuple[Setting, ...]:
+    """Return every setting, in the order of the tree."""
+    return tuple(_settings())
+
+
+def _settings() -> Iterator[Setting]:
+    tree = msgspec.inspect.type_info(Settings)
+    for branch in cast("msgspec.inspect.StructType", tree).fields:
+        for field in cast("msgspec.inspect.StructType", branch.type).fields:
+            key = f"{branch.name}.{field.name}"
+            meta = _meta_of(branch.name, field.name)
+            yield Setting(
+                key=key,
+                variable="AIEX_" + key.upper().replace(".", "_"),
+                type=_in_words(_annotation(branch.name, field.name)),
+                default=field.default,
+                description=meta.description or "",
+                user_only=(meta.extra or {}).get("scope") == "user",
+            )
+
+
+def _annotation(branch: str, name: str) -> Any:
+    import typing  # noqa: PLC0415 - only the reference and a changed setting need it
+
+    cls = type(getattr(Settings(), branch))
+    return typing.get_type_hints(cls, include_extras=True)[name]
+
+
+def _meta_of(branch: str, name: str) -> msgspec.Meta:
+    found = [m for m in get_args(_annotation(branch, name)) if isinstance(m, msgspec.Meta)]
+    return found[0]
+
+
+def _in_words(annotation: Any) -> str:
+    inner = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+    if inner is bool:
+        return "true or false"
+    if inner is int:
+        return "whole number"
+    if inner is float:
+        return "number"
+    if get_origin(inner) is tuple:
+        return "list of texts"
+    values = get_args(inner)
+    if values and all(isinstance(value, str) for value in values):
+        return " | ".join(values)
+    return "text"
+
+
+def user_file(env: Mapping[str, str]) -> Path:
+    """Return the user's own configuration file, which need not exist."""
+    named = env.get("AIEX_CONFIG")
+    if named:
+        return Path(named)
+    from platformdirs import user_config_path  # noqa: PLC0415 - not needed when it is named
+
+    return user_config_path("aiex") / "config.toml"
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder at or above *start* that looks like a project; *start* if none."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if any((folder / mark).exists() for mark in _ROOT_MARKS):
+            return folder
+    return start
+
+
+def load(
+    env: Mapping[str, str], *, root: Path | None, flags: Mapping[str, object] | None = None
+) -> Loaded:
+    """Return the settings in force.
+
+    Args:
+        env: Environment variables.
+        root: Project whose `aiex.toml` or `pyproject.toml` counts; `None` for none.
+        flags: What the command line sets, by key.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or a setting is unknown, wrong, or not the
+            project's to set.
+    """
+    profile = env.get("AIEX_PROFILE", "dev")
+    if profile not in PROFILES:
+        raise ConfigurationError(
+            f"AIEX_PROFILE is {profile!r}", hint=f"expected {', '.join(PROFILES)}"
+        )
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+
+    def take(found: Mapping[str, object], origin: str) -> None:
+        values.update(found)
+        origins.update(dict.fromkeys(found, origin))
+
+    take(PROFILES[profile], f"profile {profile}")
+    user = user_file(env)
+    take(_from_file(user, ()), str(user))
+    if root is not None:
+        for name, table in (("pyproject.toml", ("tool", "aiex")), ("aiex.toml", ())):
+            found = _from_file(root / name, table)
+            _refuse_users(found, root / name)
+            take(found, str(root / name))
+    take(_from_environment(env), "environment")
+    take(flags or {}, "command line")
+    return Loaded(settings=_build(values, origins), origins=origins, profile=profile)
+
+
+def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
+    try:
+        raw = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    if table and b"aiex" not in raw:
+        return {}
+    import tomllib  # noqa: PLC0415 - most projects have no settings of ours
+
+    try:
+        tree: object = tomllib.loads(raw.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        if table:
+            return {}  # the project's own file: what is wrong with it is not ours to say
+        raise ConfigurationError(f"{path} is no valid TOML: {error}") from error
+    for name in table:
+        tree = tree.get(name, {}) if isinstance(tree, dict) else {}
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"{path}: [tool.aiex] must be a table")
+    found: dict[str, object] = {}
+    for branch, fields in tree.items():
+        if not isinstance(fields, dict):
+            _refuse_unknown(branch, str(path))
+            raise ConfigurationError(f"{path}: {branch} must be a table, [{branch}]")
+        for name, value in fields.items():
+            key = f"{branch}.{name}"
+            _refuse_unknown(key, str(path))
+            found[key] = value
+    return found
+
+
+def _refuse_unknown(key: str, origin: str) -> None:
+    branch, _, name = key.partition(".")
+    fields = getattr(Settings(), branch, None)
+    if fields is not None and name in type(fields).__struct_fields__:
+        return
+    if any(word in name.split("_") for word in _SECRET):
+        raise ConfigurationError(
+            f"{origin}: keys do not belong in a file",
+            hint="set OPENAI_API_KEY or ANTHROPIC_API_KEY, or use the system's keyring",
+        )
+    known = [setting.key for setting in all_settings()]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    raise ConfigurationError(
+        f"{origin}: there is no setting {key!r}",
+        hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+    )
+
+
+def _refuse_users(found: Mapping[str, object], path: Path) -> None:
+    if not found:
+        return
+    users = {setting.key for setting in all_settings() if setting.user_only}
+    for key in found:
+        if key in users:
+            raise ConfigurationError(
+                f"{path} sets {key}, which only the user may set: a project's files must not "
+                "decide where code and keys go or what may be touched",
+                hint=f"aiex config set {key} VALUE, if you trust it",
+            )
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
+    ours = {
+        name: value
+        for name, value in env.items()
+        if name.startswith("AIEX_") and name not in {"AIEX_PROFILE", "AIEX_CONFIG"}
+    }
+    if not ours:
+        return {}
+    known = {setting.variable: setting for setting in all_settings()}
+    found: dict[str, object] = {}
+    for name, text in ours.items():
+        setting = known.get(name)
+        if setting is None:
+            if name.startswith("AIEX_TEST_"):
+                continue
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            raise ConfigurationError(
+                f"there is no setting for the variable {name}",
+                hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+            )
+        found[setting.key] = parse_text(setting, text)
+    return found
+
+
+def parse_text(setting: Setting, text: str) -> object:
+    """Return *text* as a value of *setting*: lists are split at commas.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if setting.type == "list of texts":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if setting.type == "true or false":
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in words:
+            raise ConfigurationError(f"{setting.key} must be true or false, got {text!r}")
+        return words[text.lower()]
+    if setting.type in {"whole number", "number"}:
+        try:
+            return int(text) if setting.type == "whole number" else float(text)
+        except ValueError:
+            raise ConfigurationError(
+                f"{setting.key} must be a {setting.type}, got {text!r}"
+            ) from None
+    return text
+
+
+def _build(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:
+    if not values:
+        return Settings()
+    tree: dict[str, dict[str, object]] = {}
+    for key, value in values.items():
+        branch, _, name = key.partition(".")
+        tree.setdefault(branch, {})[name] = value
+    try:
+        return msgspec.convert(tree, Settings)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        origin = next((f"{origins[k]}: {k}: " for k in values if f"$.{k}" in message), "")
+        what = message.partition(" - at")[0]
+        raise ConfigurationError(f"{origin}{what[:1].lower()}{what[1:]}") from error
+
+
+def set_user(env: Mapping[str, str], key: str, text: str) -> Path:
+    """Write one setting into the user's file, keeping everything else in it, and return the file.
+
+    Raises:
+        NotFoundError: There is no such setting.
+        ConfigurationError: The value does not fit, or the file cannot be read or written.
+    """
+    setting = next((s for s in all_settings() if s.key == key), None)
+    if setting is None:
+        known = [s.key for s in all_settings()]
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        raise NotFoundError(
+            f"there is no setting {key!r}",
+            hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+        )
+    value = parse_text(setting, text)
+    _build({key: value}, {key: "value"})
+    path = user_file(env)
+    before = _from_file(path, ())
+    old = path.read_text("utf-8") if path.exists() else ""
+    branch, _, name = key.partition(".")
+    new = _with_line(old, branch, name, _toml(value))
+    _write(path, new)
+    if _from_file(path, ()) != {**before, key: value}:
+        _write(path, old)
+        raise ConfigurationError(
+            f"{path} is written in a way that cannot be edited safely",
+            hint=f"set {name} under [{branch}] by hand",
+        )
+    return path
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    return str(value)
+
+
+def _with_line(text: str, branch: str, name: str, value: str) -> str:
+    lines = text.split("\n") if text else []
+    inside = False
+    last = None
+    for number, line in enumerate(lines):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            inside = stripped.partition("#")[0].strip() == f"[{branch}]"
+        elif inside and stripped.partition("=")[0].strip() == name:
+            lines[number] = f"{name} = {value}"
+            return "\n".join(lines)
+        if inside and stripped:
+            last = number
+    if last is not None:
+        lines.insert(last + 1, f"{name} = {value}")
+        return "\n".join(lines)
+    head = text.rstrip("\n")
+    return f"{head}\n\n" * bool(head) + f"[{branch}]\n{name} = {value}\n"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".config-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,149 @@
+"""Every setting there is, as one frozen tree: what it means, what it is by default, who may set it.
+
+A setting marked with the scope `user` cannot be set by a project's files: they come from whoever
+wrote the repository, and such a setting decides where code and keys go or what may be touched.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+__all__ = [
+    "AnalysisSettings",
+    "CliSettings",
+    "ModelSettings",
+    "SandboxSettings",
+    "Settings",
+    "StateSettings",
+]
+
+_USER = {"scope": "user"}
+
+
+def _meta(description: str, *, user: bool = False) -> msgspec.Meta:
+    return msgspec.Meta(description=description, extra=_USER if user else {})
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which models are asked, where, and for how long."""
+
+    default: Annotated[
+        str | None,
+        _meta("Model to use when none is named, as provider:model.", user=True),
+    ] = None
+    order: Annotated[
+        tuple[str, ...],
+        _meta("Providers in the order in which they are tried when none is named.", user=True),
+    ] = ("anthropic", "openai", "ollama", "lm_studio", "local")
+    openai_model: Annotated[str, _meta("Model of OpenAI to use when only it is named.")] = (
+        "gpt-5.4-mini"
+    )
+    anthropic_model: Annotated[str, _meta("Model of Anthropic to use when only it is named.")] = (
+        "claude-haiku-5-5"
+    )
+    local_model: Annotated[str, _meta("Embedded model to use when only `local` is named.")] = (
+        "smollm2-135m"
+    )
+    openai_url: Annotated[
+        str, _meta("Address of OpenAI or of a server that speaks its wire.", user=True)
+    ] = "https://api.openai.com/v1"
+    openai_api: Annotated[
+        Literal["chat", "responses"], _meta("Which of OpenAI's two wires to speak.", user=True)
+    ] = "chat"
+    anthropic_url: Annotated[str, _meta("Address of Anthropic.", user=True)] = (
+        "https://api.anthropic.com"
+    )
+    ollama_url: Annotated[str, _meta("Address of Ollama.", user=True)] = "http://127.0.0.1:11434"
+    lm_studio_url: Annotated[str, _meta("Address of LM Studio.", user=True)] = (
+        "http://127.0.0.1:1234"
+    )
+    keyring: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Providers whose key is in the system's keyring, under the service aiex. A key in the "
+            "environment (OPENAI_API_KEY, ANTHROPIC_API_KEY) wins.",
+            user=True,
+        ),
+    ] = ()
+    connect_timeout: Annotated[float, _meta("Seconds to wait for a connection.")] = 5.0
+    first_token_timeout: Annotated[
+        float, _meta("Seconds to wait for the first token; a model may have to load.")
+    ] = 120.0
+    between_timeout: Annotated[float, _meta("Seconds to wait between two tokens.")] = 60.0
+    total_timeout: Annotated[
+        float, _meta("Seconds that one question may take, retries included.")
+    ] = 600.0
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What of a project may be touched."""
+
+    hardlinks: Annotated[
+        Literal["deny", "read"],
+        _meta("Whether files with several names may be read; they are never written.", user=True),
+    ] = "read"
+    max_file_bytes: Annotated[
+        int, _meta("Largest file that is read or written, bytes.", user=True)
+    ] = 64 << 20
+    max_entries: Annotated[int, _meta("Most entries that one scan looks at.", user=True)] = 500_000
+    protected: Annotated[
+        tuple[str, ...],
+        _meta("Further names that are neither read nor written, at any depth."),
+    ] = ()
+
+
+class AnalysisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `analyze` looks for."""
+
+    max_complexity: Annotated[
+        int, _meta("Cyclomatic complexity above which a function is a finding.")
+    ] = 10
+    versions_url: Annotated[
+        str, _meta("Address of the deps.dev API, which knows newer versions.", user=True)
+    ] = "https://api.deps.dev/v3"
+    osv_url: Annotated[
+        str, _meta("Address of the OSV API, which knows vulnerabilities.", user=True)
+    ] = "https://api.osv.dev/v1"
+
+
+class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where Aiex keeps what is its own."""
+
+    directory: Annotated[
+        str | None,
+        _meta(
+            "Folder of the store, the audit log and the journal; absent: the system's.", user=True
+        ),
+    ] = None
+    models: Annotated[
+        str | None, _meta("Folder of the embedded models; absent: the system's.", user=True)
+    ] = None
+    fsync: Annotated[
+        bool,
+        _meta(
+            "Whether every transaction is on disk before it counts: survives a power cut, and "
+            "costs some milliseconds each.",
+            user=True,
+        ),
+    ] = False
+
+
+class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the command line behaves."""
+
+    color: Annotated[Literal["auto", "always", "never"], _meta("When to use colour.")] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _meta("Least level of log lines on stderr.")
+    ] = "warning"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole tree."""
+
+    model: ModelSettings = ModelSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    state: StateSettings = StateSettings()
+    cli: CliSettings = CliSettings()
