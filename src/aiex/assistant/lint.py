@@ -10,7 +10,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
@@ -21,11 +22,15 @@ from aiex.context import AnalysisCache, CacheKey
 from aiex.core import Finding, NotChecked, StoreError, ToolRun, with_ids
 from aiex.sandbox import Command, CommandResult, FileContent, run_command
 
-__all__ = ["LintReport", "Ruff", "RuffSettings"]
+__all__ = ["LintReport", "ReadContents", "Ruff", "RuffSettings", "ruff_program"]
 
-_BATCH = 200
+_BATCH = 500
+_MOST_DEATHS = 16
 _STACK = "1073741824"  # ruff's parser is recursive; measured to carry what is let through
 _DECODE = msgspec.json.Decoder(list[Finding]).decode
+
+ReadContents = Callable[[Sequence[str]], Sequence[FileContent]]
+"""Reads files; those that cannot be read any more are left out."""
 
 
 class RuffSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +93,7 @@ class Ruff:
     async def version(self) -> str | None:
         """Return the version of ruff; `None` if it is not installed."""
         if self._version is None:
-            program = await anyio.to_thread.run_sync(_program)
+            program = await anyio.to_thread.run_sync(ruff_program)
             if program is None:
                 return None
             said = await run_command(Command(argv=(program, "--version"), timeout=10))
@@ -111,76 +116,146 @@ class Ruff:
             settings: How to ask.
             use_cache: Whether findings of earlier runs may be used.
         """
+        held = {content.path: content for content in contents}
+        return await self.check_many(
+            {path: content.sha256 for path, content in held.items()},
+            lambda paths: [held[path] for path in paths],
+            facts,
+            settings,
+            use_cache=use_cache,
+        )
+
+    async def check_many(
+        self,
+        digests: Mapping[str, str],
+        read: ReadContents,
+        facts: Mapping[str, FileFacts],
+        settings: RuffSettings,
+        *,
+        use_cache: bool = True,
+        progress: Callable[[int, int], Awaitable[None]] | None = None,
+    ) -> LintReport:
+        """Return the findings in many files, of which only those not known yet are read.
+
+        Args:
+            digests: SHA-256 of each Python file, by path.
+            read: Reads files; blocks, and is called in a thread with some paths at a time.
+            facts: Facts of each, by path; they name the symbol around a finding.
+            settings: How to ask.
+            use_cache: Whether findings of earlier runs may be used.
+            progress: Told the files done and the files to do.
+        """
         version = await self.version()
         if version is None:
             missing = NotChecked(
                 what="lint and security of Python", reason="ruff is not installed", tool="ruff"
             )
             return LintReport(findings=(), not_checked=(missing,))
-        keys = {c.path: _key(c, settings, version) for c in contents}
+        keys = {path: _key(path, digest, settings, version) for path, digest in digests.items()}
         kept = await self._cache.get_many(list(keys.values())) if use_cache else [None] * len(keys)
         found = {
             path: _DECODE(raw) for path, raw in zip(keys, kept, strict=True) if raw is not None
         }
-        notes: list[NotChecked] = []
-        todo = []
-        for content in contents:
-            if content.path in found:
-                continue
-            reason = (
-                "it is binary" if is_binary(content.content) else is_safe_for_ruff(content.content)
-            )
-            if reason is None:
-                todo.append(content)
-            else:
-                notes.append(NotChecked(what=content.path, reason=reason, tool="ruff"))
-        runs: list[ToolRun] = []
+        todo = [path for path in keys if path not in found]
+        check = _Check(settings=settings, version=version)
         for start in range(0, len(todo), _BATCH):
-            await self._run(todo[start : start + _BATCH], settings, version, found, runs, notes)
-        await self._keep(keys, found, {c.path for c in todo})
+            if progress is not None:
+                await progress(start, len(todo))
+            fresh = await check.files(read, todo[start : start + _BATCH])
+            found.update(fresh)
+            if use_cache:
+                await self._keep({keys[path]: fresh[path] for path in fresh})
         every = [_placed(f, facts.get(path)) for path in sorted(found) for f in found[path]]
-        return LintReport(findings=with_ids(every), checked=tuple(runs), not_checked=tuple(notes))
+        return LintReport(
+            findings=with_ids(every), checked=check.runs(), not_checked=tuple(check.notes)
+        )
 
-    async def _run(
-        self,
-        contents: Sequence[FileContent],
-        settings: RuffSettings,
-        version: str,
-        found: dict[str, list[Finding]],
-        runs: list[ToolRun],
-        notes: list[NotChecked],
+    async def _keep(self, found: Mapping[CacheKey, list[Finding]]) -> None:
+        values = {key: msgspec.json.encode(findings) for key, findings in found.items()}
+        with suppress(StoreError):  # a cache that cannot be written costs time, never the answer
+            await self._cache.put_many(values)
+
+
+class _Check:
+    """Runs ruff on some files at a time, and finds those that it dies of.
+
+    Args:
+        settings: How to ask.
+        version: Version of ruff.
+
+    Attributes:
+        notes: What was not checked.
+    """
+
+    def __init__(self, *, settings: RuffSettings, version: str) -> None:
+        self.notes: list[NotChecked] = []
+        self._settings = settings
+        self._version = version
+        self._run: ToolRun | None = None
+        self._deaths = 0
+
+    def runs(self) -> tuple[ToolRun, ...]:
+        """Return the runs that gave a report, as one."""
+        return () if self._run is None else (self._run,)
+
+    async def files(self, read: ReadContents, paths: Sequence[str]) -> dict[str, list[Finding]]:
+        """Return the findings by path; what could not be checked is missing and noted."""
+        contents = await anyio.to_thread.run_sync(self._fitting, read, paths)
+        found: dict[str, list[Finding]] = {}
+        await self._halves(contents, found)
+        return found
+
+    def _fitting(self, read: ReadContents, paths: Sequence[str]) -> list[FileContent]:
+        fitting: list[FileContent] = []
+        for content in read(paths):
+            source = content.content
+            reason = "it is binary" if is_binary(source) else is_safe_for_ruff(source)
+            if reason is None:
+                fitting.append(content)
+            else:
+                self.notes.append(NotChecked(what=content.path, reason=reason, tool="ruff"))
+        return fitting
+
+    async def _halves(
+        self, contents: Sequence[FileContent], found: dict[str, list[Finding]]
     ) -> None:
-        """Check one batch; where ruff dies of it, halve it until the culprit is alone."""
-        result, argv = await _ruff(contents, settings)
-        if result.exit in {0, 1} and not result.timed_out and not result.truncated:
-            lines = {c.path: c.content.decode("utf-8", "replace").split("\n") for c in contents}
-            found.update({c.path: [] for c in contents})
-            for finding in read_ruff(result.stdout, version=version, lines=lines):
-                found[finding.path].append(finding)
-            runs.append(
-                ToolRun(
-                    name="ruff check", version=version, argv=argv, exit=result.exit, ms=result.ms
-                )
+        """Check *contents*; where ruff dies of them, halve them until the culprit is alone."""
+        if not contents:
+            return
+        if self._deaths >= _MOST_DEATHS:
+            reason = f"ruff has died of {self._deaths} other files of this project"
+            self.notes += [NotChecked(what=c.path, reason=reason, tool="ruff") for c in contents]
+            return
+        result, argv = await _ruff(contents, self._settings)
+        if result.exit == 0 and not result.timed_out and not result.truncated:
+            found.update(await anyio.to_thread.run_sync(self._read, contents, result.stdout))
+            before = 0 if self._run is None else self._run.ms
+            self._run = ToolRun(
+                name="ruff check",
+                version=self._version,
+                argv=argv,
+                exit=result.exit,
+                ms=before + result.ms,
             )
         elif len(contents) == 1:
+            self._deaths += 1
             how = "took too long" if result.timed_out else f"ended with {result.exit}"
-            notes.append(NotChecked(what=contents[0].path, reason=f"ruff {how} on it", tool="ruff"))
+            note = NotChecked(what=contents[0].path, reason=f"ruff {how} on it", tool="ruff")
+            self.notes.append(note)
         else:
             middle = len(contents) // 2
-            for half in (contents[:middle], contents[middle:]):
-                await self._run(half, settings, version, found, runs, notes)
+            await self._halves(contents[:middle], found)
+            await self._halves(contents[middle:], found)
 
-    async def _keep(
-        self, keys: Mapping[str, CacheKey], found: Mapping[str, list[Finding]], fresh: set[str]
-    ) -> None:
-        values = {keys[p]: msgspec.json.encode(found[p]) for p in fresh if p in found}
-        try:
-            await self._cache.put_many(values)
-        except StoreError:
-            return  # a cache that cannot be written costs time, never the answer
+    def _read(self, contents: Sequence[FileContent], report: bytes) -> dict[str, list[Finding]]:
+        lines = {c.path: c.content.decode("utf-8", "replace").split("\n") for c in contents}
+        found: dict[str, list[Finding]] = {c.path: [] for c in contents}
+        for finding in read_ruff(report, version=self._version, lines=lines):
+            found[finding.path].append(finding)
+        return found
 
 
-def _program() -> str | None:
+def ruff_program() -> str | None:
     """Return ruff: the one that was installed with Aiex, else the one on PATH."""
     try:
         from ruff import find_ruff_bin  # noqa: PLC0415 - only where something is to be checked
@@ -190,16 +265,16 @@ def _program() -> str | None:
         return shutil.which("ruff")
 
 
-def _key(content: FileContent, settings: RuffSettings, version: str) -> CacheKey:
+def _key(path: str, digest: str, settings: RuffSettings, version: str) -> CacheKey:
     # A few rules look at the name of the file, so it belongs to what the findings come from.
-    digest = hashlib.sha256(f"{content.path}\0{content.sha256}".encode()).hexdigest()
-    return CacheKey(sha256=digest, kind="ruff", version=f"{version} {settings.arguments()}")
+    named = hashlib.sha256(f"{path}\0{digest}".encode()).hexdigest()
+    return CacheKey(sha256=named, kind="ruff", version=f"{version} {settings.arguments()}")
 
 
 async def _ruff(
     contents: Sequence[FileContent], settings: RuffSettings
 ) -> tuple[CommandResult, tuple[str, ...]]:
-    program = await anyio.to_thread.run_sync(_program) or "ruff"
+    program = await anyio.to_thread.run_sync(ruff_program) or "ruff"
     folder = await anyio.to_thread.run_sync(_copy, contents)
     try:
         shown = ("ruff", "check", "--isolated", "--no-cache", *settings.arguments())

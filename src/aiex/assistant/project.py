@@ -7,21 +7,31 @@ been read under any name is not parsed again: facts are cached by the digest of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
 import msgspec
 
 from aiex.assistant.verbs import Run
-from aiex.code import FACTS_VERSION, FileFacts, language_of, read_facts
+from aiex.code import (
+    BRIEF_VERSION,
+    FACTS_VERSION,
+    MAX_PARSE_BYTES,
+    FileFacts,
+    brief_of,
+    language_of,
+    read_facts,
+)
 from aiex.context import AnalysisCache, CacheKey, DigestCache
 from aiex.core import AiexError, NotChecked, Progress, Request, StoreError, UsageError
 from aiex.sandbox import FileContent, Files, Git, Scan, ScanEntry
 
 __all__ = ["OpenFiles", "OpenGit", "Project", "ProjectReader"]
 
-_BATCH = 64
+_BATCH_FILES = 256
+_BATCH_BYTES = 4 << 20
 _HEAD = 256
 _DECODE = msgspec.json.Decoder(FileFacts).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -41,7 +51,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         digests: SHA-256 of each file whose language is read, by path.
         files: Facts of each of them, by path.
         not_checked: What could not be read, and why.
-        fresh: Files that were parsed now; the others came from the cache.
+        fresh: Number of files that were parsed now; the others came from the cache.
     """
 
     scan: Scan
@@ -77,92 +87,155 @@ class ProjectReader:
             )
         return self._open(request)
 
-    async def read(self, run: Run, paths: Sequence[str] = (".",)) -> Project:
-        """Return the facts of every file under *paths*, telling *run* how far it is."""
+    async def read(
+        self, run: Run, paths: Sequence[str] = (".",), *, brief: bool = False
+    ) -> Project:
+        """Return the facts of every file under *paths*, telling *run* how far it is.
+
+        Args:
+            run: The request.
+            paths: Files and folders.
+            brief: Whether calls, signatures and texts may be left out (`brief_of`): a tenth of
+                the memory, and of the time where everything is cached.
+        """
         files = self.open(run.request)
         scan = await anyio.to_thread.run_sync(files.scan, tuple(paths))
-        known = [entry for entry in scan.entries if language_of(entry.path, b"") is not None]
+        known, left_out = _readable(scan)
         began = time.time_ns()
         use_cache = run.request.options.use_cache
         digests = dict(await self._digests.known(files.root, known)) if use_cache else {}
-        facts = await self._cached(digests)
+        seen = len(digests)
+        facts = await self._cached(digests, brief=brief)
         todo = [entry for entry in known if entry.path not in facts]
-        left_out = list(scan.left_out)
-        fresh: dict[str, tuple[str, FileFacts]] = {}
-        for start in range(0, len(todo), _BATCH):
-            if len(todo) > _BATCH:
-                await run.emit(Progress(stage="reading", done=start, total=len(todo)))
-            batch = todo[start : start + _BATCH]
-            read, problems = await anyio.to_thread.run_sync(_read_batch, files, batch)
-            fresh.update(read)
+        done = fresh = 0
+        for batch in _batches(todo):
+            if len(todo) > _BATCH_FILES:
+                await run.emit(Progress(stage="reading", done=done, total=len(todo)))
+            contents, problems = await anyio.to_thread.run_sync(_contents, files, batch)
+            read, parsed = await self._facts_of(contents, brief=brief, use_cache=use_cache)
+            digests.update({content.path: content.sha256 for content in contents})
+            facts.update(read)
             left_out += problems
-        if fresh and use_cache:
-            digests.update({path: digest for path, (digest, _) in fresh.items()})
-            whole = tuple(paths) == (".",)
-            await self._keep(files.root, fresh, digests, known if whole else (), began)
-        facts.update({path: read for path, (_, read) in fresh.items()})
+            fresh += parsed
+            done += len(batch)
+        if use_cache and len(digests) > seen and tuple(paths) == (".",):
+            await self._remember(files.root, digests, known, began)
         left_out += [note for path in sorted(facts) for note in _named(path, facts[path])]
         return Project(
             scan=scan,
-            digests=digests,
+            digests={path: digests[path] for path in sorted(facts)},
             files=dict(sorted(facts.items())),
             not_checked=tuple(left_out),
-            fresh=len(fresh),
+            fresh=fresh,
         )
 
-    async def _cached(self, digests: Mapping[str, str]) -> dict[str, FileFacts]:
+    async def facts_of(
+        self, contents: Sequence[FileContent], *, brief: bool, use_cache: bool
+    ) -> dict[str, FileFacts]:
+        """Return the facts of *contents* whose language is read, by path."""
+        facts, _ = await self._facts_of(contents, brief=brief, use_cache=use_cache)
+        return facts
+
+    async def _facts_of(
+        self, contents: Sequence[FileContent], *, brief: bool, use_cache: bool
+    ) -> tuple[dict[str, FileFacts], int]:
+        """Return the facts of *contents*, and how many had to be parsed."""
+        digests = {content.path: content.sha256 for content in contents} if use_cache else {}
+        facts = await self._cached(digests, brief=brief)
+        todo = [content for content in contents if content.path not in facts]
+        fresh = await anyio.to_thread.run_sync(_parse, todo, brief)
+        if fresh and use_cache:
+            await self._keep(fresh, digests, brief=brief)
+        return {**facts, **fresh}, len(fresh)
+
+    async def _cached(self, digests: Mapping[str, str], *, brief: bool) -> dict[str, FileFacts]:
         paths = list(digests)
-        values = await self._facts.get_many([_key(path, digests[path]) for path in paths])
+        keys = [_key(path, digests[path], brief=brief) for path in paths]
+        values = await self._facts.get_many(keys)
         return await anyio.to_thread.run_sync(_decode_all, paths, values)
 
     async def _keep(
-        self,
-        root: str,
-        fresh: Mapping[str, tuple[str, FileFacts]],
-        digests: Mapping[str, str],
-        all_files: Sequence[ScanEntry],
-        began: int,
+        self, fresh: Mapping[str, FileFacts], digests: Mapping[str, str], *, brief: bool
     ) -> None:
-        """Keep what was read; a cache that cannot be written costs time, never the answer."""
+        """Keep what was parsed; a cache that cannot be written costs time, never the answer."""
         values = await anyio.to_thread.run_sync(
-            lambda: {_key(path, digest): _ENCODE(read) for path, (digest, read) in fresh.items()}
+            lambda: {
+                _key(path, digests[path], brief=brief): _ENCODE(facts)
+                for path, facts in fresh.items()
+            }
         )
-        try:
+        with suppress(StoreError):
             await self._facts.put_many(values)
-            if all_files:
-                await self._digests.remember(root, digests, all_files, read_at_ns=began)
-        except StoreError:
-            return
+
+    async def _remember(
+        self, root: str, digests: Mapping[str, str], files: Sequence[ScanEntry], began: int
+    ) -> None:
+        with suppress(StoreError):
+            await self._digests.remember(root, digests, files, read_at_ns=began)
 
 
-def _key(path: str, digest: str) -> CacheKey:
-    return CacheKey(
-        sha256=digest, kind="facts", version=f"{FACTS_VERSION}-{language_of(path, b'')}"
-    )
+def _readable(scan: Scan) -> tuple[list[ScanEntry], list[NotChecked]]:
+    """Return the files whose language is read, and what was passed by."""
+    known: list[ScanEntry] = []
+    left_out = list(scan.left_out)
+    for entry in scan.entries:
+        if language_of(entry.path, b"") is None:
+            continue
+        if entry.size <= MAX_PARSE_BYTES:
+            known.append(entry)
+            continue
+        reason = f"it has {entry.size} bytes, over the {MAX_PARSE_BYTES} that are parsed"
+        left_out.append(NotChecked(what=entry.path, reason=reason, tool="tree-sitter"))
+    return known, left_out
+
+
+def _batches(entries: Sequence[ScanEntry]) -> Iterator[list[ScanEntry]]:
+    """Yield *entries* in lists that are small enough to hold their contents in memory."""
+    batch: list[ScanEntry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) >= _BATCH_FILES or size + entry.size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
+    if batch:
+        yield batch
+
+
+def _key(path: str, digest: str, *, brief: bool) -> CacheKey:
+    language = language_of(path, b"")
+    if brief:
+        version = f"{FACTS_VERSION}.{BRIEF_VERSION}-{language}"
+        return CacheKey(sha256=digest, kind="brief", version=version)
+    return CacheKey(sha256=digest, kind="facts", version=f"{FACTS_VERSION}-{language}")
 
 
 def _decode_all(paths: Sequence[str], values: Sequence[bytes | None]) -> dict[str, FileFacts]:
     return {path: _DECODE(raw) for path, raw in zip(paths, values, strict=True) if raw}
 
 
-def _read_batch(
+def _contents(
     files: Files, batch: Sequence[ScanEntry]
-) -> tuple[dict[str, tuple[str, FileFacts]], list[NotChecked]]:
-    fresh: dict[str, tuple[str, FileFacts]] = {}
+) -> tuple[list[FileContent], list[NotChecked]]:
+    contents: list[FileContent] = []
     problems: list[NotChecked] = []
     for entry, content in zip(batch, files.read_many([e.path for e in batch]), strict=True):
         if isinstance(content, AiexError):
             problems.append(NotChecked(what=entry.path, reason=content.message))
-            continue
-        read = _facts_of(content)
-        if read is not None:
-            fresh[entry.path] = (content.sha256, read)
-    return fresh, problems
+        else:
+            contents.append(content)
+    return contents, problems
 
 
-def _facts_of(content: FileContent) -> FileFacts | None:
-    language = language_of(content.path, content.content[:_HEAD])
-    return None if language is None else read_facts(content.content, language)
+def _parse(contents: Sequence[FileContent], brief: bool) -> dict[str, FileFacts]:
+    facts: dict[str, FileFacts] = {}
+    for content in contents:
+        language = language_of(content.path, content.content[:_HEAD])
+        if language is not None:
+            read = read_facts(content.content, language)
+            facts[content.path] = brief_of(read) if brief else read
+    return facts
 
 
 def _named(path: str, facts: FileFacts) -> Sequence[NotChecked]:

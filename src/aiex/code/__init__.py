@@ -1,5 +1,9 @@
 """Pure functions over source text: bytes in, values out."""
 
+from aiex.code.brief import (
+    BRIEF_VERSION,
+    brief_of,
+)
 from aiex.code.graph import (
     ImportGraph,
     cycles,
@@ -38,6 +42,7 @@ from aiex.code.values import (
 )
 
 __all__ = [
+    "BRIEF_VERSION",
     "FACTS_VERSION",
     "LANGUAGES",
     "MAX_PARSE_BYTES",
@@ -52,6 +57,7 @@ __all__ = [
     "Symbol",
     "SymbolKind",
     "Traceback",
+    "brief_of",
     "cycles",
     "import_graph",
     "is_binary",
