@@ -9,7 +9,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,8 +30,9 @@ from aiex.core import (
 from aiex.llm import Adapter, Timeouts
 from aiex.llm.adapters.anthropic import AnthropicAdapter
 from aiex.llm.adapters.http import Upstream
+from aiex.llm.adapters.ollama import OllamaAdapter
 from aiex.llm.adapters.openai import OpenAIAdapter
-from aiex.testing.replay import Exchange, ReplayServer, load_exchanges
+from aiex.testing.replay import Answer, Exchange, ReplayServer, load_exchanges
 from aiex.wires import (
     ReplyBuilder,
     anthropic_messages,
@@ -299,6 +299,7 @@ def same(body: Any, api: str) -> Any:
     - `is_error: false`, `ttl: 5m` and `type: message` are the defaults;
     - `output_format` is the beta's name of `output_config.format`;
     - `stream` and `stream_options`: the adapters always stream and always ask for the usage;
+    - `truncate`, `shift` and `num_ctx`: the adapter of Ollama always names them;
     - empty `content` beside tool calls is none.
     """
     body = {key: value for key, value in body.items() if key not in {"stream", "stream_options"}}
@@ -306,6 +307,10 @@ def same(body: Any, api: str) -> Any:
         body["output_config"] = {"format": body.pop("output_format")}
     if isinstance(body.get("input"), str) and api == RESPONSES:
         body["input"] = [{"role": "user", "content": body["input"]}]
+    if api == OLLAMA:
+        body = {key: value for key, value in body.items() if key not in {"truncate", "shift"}}
+        options = body.get("options") or {}
+        body["options"] = {key: value for key, value in options.items() if key != "num_ctx"}
     return plain(body, "")
 
 
@@ -350,6 +355,8 @@ def call_of(exchange: Exchange) -> ModelCall:
 def adapter_for(exchange: Exchange, url: str) -> Adapter:
     if exchange.provider == "anthropic":
         return AnthropicAdapter(base_url=url, api_key=lambda: "sk-test")
+    if exchange.api == OLLAMA:
+        return OllamaAdapter(base_url=url)
     return OpenAIAdapter(
         base_url=url + "/v1",
         provider=exchange.provider,
@@ -361,25 +368,25 @@ def adapter_for(exchange: Exchange, url: str) -> Adapter:
     )
 
 
+SHOWN = {"model_info": {"general.architecture": "x", "x.context_length": 8192}}
+# What the adapter of Ollama asks first: the model's largest window, and the one it is loaded with.
+BEFORE = {OLLAMA: [SHOWN, {"models": []}]}
+
+
+def answers(exchange: Exchange) -> list[Answer]:
+    headers = {"content-type": "application/json"}
+    before = [
+        Answer(body=json.dumps(one).encode(), headers=headers)
+        for one in BEFORE.get(exchange.api, [])
+    ]
+    return [*before, exchange.answer()]
+
+
 async def replay(exchange: Exchange, server: ReplayServer) -> ModelReply:
     builder = ReplyBuilder()
-    call = call_of(exchange)
-    async with AsyncExitStack() as stack:
-        if exchange.api == OLLAMA:
-            upstream = Upstream(server.url, provider="ollama", decode_error=ollama.decode_error)
-            await stack.enter_async_context(upstream)
-            deltas = upstream.stream(
-                OLLAMA,
-                ollama.encode_request(call),
-                decoder=ollama.StreamDecoder(),
-                decode_reply=ollama.decode_reply,
-                timeouts=TIMEOUTS,
-            )
-        else:
-            adapter = await stack.enter_async_context(adapter_for(exchange, server.url))
-            deltas = adapter.stream(call, timeouts=TIMEOUTS)
-        last = None
-        async for delta in deltas:
+    last = None
+    async with adapter_for(exchange, server.url) as adapter:
+        async for delta in adapter.stream(call_of(exchange), timeouts=TIMEOUTS):
             builder.add(delta)
             last = delta
     assert isinstance(last, Finish)
@@ -392,7 +399,7 @@ def is_replayed(exchange: Exchange) -> bool:
 
 @each_exchange(is_replayed)
 async def test_a_recorded_exchange_replays_over_a_socket(exchange: Exchange) -> None:
-    async with ReplayServer([exchange.answer()], seed=int(exchange.id[-6:], 16)) as server:
+    async with ReplayServer(answers(exchange), seed=int(exchange.id[-6:], 16)) as server:
         if exchange.response.status == 200:
             reply = await replay(exchange, server)
             assert found_in(reply, exchange) == EXPECTED[exchange.api](exchange)
@@ -404,13 +411,17 @@ async def test_a_recorded_exchange_replays_over_a_socket(exchange: Exchange) -> 
             assert not caught.value.transient
             said = json.loads(bytes(exchange.response.body))["error"]["message"]
             assert said in caught.value.message
-    [request] = server.received
+    assert len(server.received) == len(answers(exchange))
+    request = server.received[-1]
     assert request.method == "POST"
     assert request.path == exchange.api
     sent = json.loads(request.body)
     recorded = json.loads(bytes(exchange.request.body))
     assert same(sent, exchange.api) == same(recorded, exchange.api)
     assert sent["stream"] is True
+    if exchange.api == OLLAMA:
+        assert sent["options"]["num_ctx"] == 8192
+        assert (sent["truncate"], sent["shift"]) == (False, False)
 
 
 @each_exchange(lambda one: one.api in {COUNT, INPUT_TOKENS})
