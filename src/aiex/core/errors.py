@@ -23,6 +23,7 @@ AiexError                       internal
 ├── StoreError                  store             the store cannot be read or written
 │   ├── StoreBusyError            store_busy        another process holds it for too long
 │   └── StoreCorruptError         store_corrupt     what is on disk is damaged or from the future
+├── ChildError                  child             a server of our own cannot start, or died
 ├── DeadlineError               deadline          the time allowed has passed
 └── InterruptedByUserError      interrupted       the user stopped it
 ```
@@ -44,6 +45,7 @@ __all__ = [
     "AiexError",
     "AuthenticationError",
     "BudgetError",
+    "ChildError",
     "ConfigurationError",
     "ConflictError",
     "ContextOverflowError",
@@ -276,6 +278,12 @@ class StoreCorruptError(StoreError):
     code = "store_corrupt"
 
 
+class ChildError(AiexError):
+    """One of Aiex's own servers cannot be started, or ended when it should not have."""
+
+    code = "child"
+
+
 class DeadlineError(AiexError):
     """The time allowed for the request has passed."""
 
@@ -341,6 +349,7 @@ OUTCOMES: dict[str, Outcome] = {
     "store": Outcome(exit_code=70, http_status=500),
     "store_busy": Outcome(exit_code=70, http_status=503),
     "store_corrupt": Outcome(exit_code=70, http_status=500),
+    "child": Outcome(exit_code=70, http_status=503),
     "deadline": Outcome(exit_code=124, http_status=504),
     "interrupted": Outcome(exit_code=130, http_status=499),
 }

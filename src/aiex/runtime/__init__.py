@@ -4,8 +4,22 @@ from aiex.runtime.clock import (
     Clock,
     SystemClock,
 )
+from aiex.runtime.process import (
+    ChildProcess,
+)
+from aiex.runtime.supervisor import (
+    Child,
+    Restarts,
+    Started,
+    Supervisor,
+)
 
 __all__ = [
+    "Child",
+    "ChildProcess",
     "Clock",
+    "Restarts",
+    "Started",
+    "Supervisor",
     "SystemClock",
 ]
