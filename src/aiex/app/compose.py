@@ -13,13 +13,13 @@ import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from aiex.app.config import Loaded
+from aiex.app.config import Loaded, user_file
 from aiex.app.keys import KeySource
 from aiex.app.places import Places, places_of
 from aiex.app.settings import Settings
-from aiex.assistant.verbs import Verb
+from aiex.app.verbs import openers
 from aiex.cluster.local import SqliteStore
 from aiex.context import (
     TABLES,
@@ -33,7 +33,7 @@ from aiex.context import (
 from aiex.core import Request
 from aiex.gateway.local import LocalGateway
 from aiex.runtime import SystemClock
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files, Git
+from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
@@ -54,6 +54,7 @@ class House:
         self.settings: Settings = loaded.settings
         self.places: Places = places_of(self.settings.state)
         self.clock = SystemClock()
+        self.sources = {"profile": loaded.profile, "settings": str(user_file(env))}
         self._env = env
         self._keys = KeySource(env, self.settings.model.keyring)
         self._exits = AsyncExitStack()
@@ -268,18 +269,6 @@ def _is_loopback(url: str) -> bool:
     return name in {"localhost", "::1"} or name.startswith("127.")
 
 
-def _explain(house: House) -> Verb[Any]:
-    from aiex.assistant.explain.verb import Explain
-    from aiex.assistant.lint import Ruff
-    from aiex.assistant.project import ProjectReader
-
-    reader = ProjectReader(house.files, house.cache(), house.digests())
-    return Explain(reader=reader, open_git=Git, lint=Ruff(house.cache()), models=house.models())
-
-
-_VERBS = {"explain": _explain}
-
-
 async def open_gateway(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
 
@@ -292,12 +281,7 @@ async def open_gateway(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
     """
     house = House(loaded, env)
     resources = await house.open()
-    verbs = {name: _opener(open_verb, house) for name, open_verb in _VERBS.items()}
-    return LocalGateway(verbs, clock=house.clock, store=house.store, resources=resources)
-
-
-def _opener(open_verb: Any, house: House) -> Any:
-    return lambda: open_verb(house)
+    return LocalGateway(openers(house), clock=house.clock, store=house.store, resources=resources)
 
 
 def user_name() -> str:

@@ -112,7 +112,7 @@ def _settings() -> Iterator[Setting]:
 
 
 def _annotation(branch: str, name: str) -> Any:
-    import typing  # noqa: PLC0415 - only the reference and a changed setting need it
+    import typing
 
     cls = type(getattr(Settings(), branch))
     return typing.get_type_hints(cls, include_extras=True)[name]
@@ -144,7 +144,7 @@ def user_file(env: Mapping[str, str]) -> Path:
     named = env.get("AIEX_CONFIG")
     if named:
         return Path(named)
-    from platformdirs import user_config_path  # noqa: PLC0415 - not needed when it is named
+    from platformdirs import user_config_path
 
     return user_config_path("aiex") / "config.toml"
 
@@ -206,7 +206,7 @@ def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     if table and b"aiex" not in raw:
         return {}
-    import tomllib  # noqa: PLC0415 - most projects have no settings of ours
+    import tomllib
 
     try:
         tree: object = tomllib.loads(raw.decode("utf-8"))

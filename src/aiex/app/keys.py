@@ -48,7 +48,7 @@ class KeySource:
     def _from_keyring(self, provider: str) -> str | None:
         if provider not in self._found:
             try:
-                import keyring  # noqa: PLC0415 - slow to load, and rarely needed
+                import keyring
 
                 key = keyring.get_password(_SERVICE, provider)
             except Exception:  # noqa: BLE001 - each backend has errors of its own; none is a key

@@ -39,7 +39,7 @@ def places_of(settings: StateSettings) -> Places:
         state = Path(settings.directory).expanduser().absolute()
         models = state / "models"
     else:
-        from platformdirs import user_data_path, user_state_path  # noqa: PLC0415
+        from platformdirs import user_data_path, user_state_path
 
         state = user_state_path("aiex")
         models = user_data_path("aiex") / "models"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import anyio.to_thread
 import msgspec
 
-from aiex.core import AiexError, NotFoundError, UsageError
-from aiex.sandbox import Files, Git, Scan
+from aiex.assistant.project import batches
+from aiex.context import DigestCache
+from aiex.core import AiexError, NotChecked, NotFoundError, StoreError, UsageError
+from aiex.sandbox import Files, Git, Scan, ScanEntry
 
-__all__ = ["ChangedContent", "base_of", "changed_since"]
+__all__ = ["Changed", "ChangedContent", "base_of", "changed_since"]
 
 _MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
@@ -31,6 +35,18 @@ class ChangedContent(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["added", "modified", "deleted"]
     before: bytes | None
     after: bytes | None
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs from a revision.
+
+    Attributes:
+        files: Files that differ, sorted by path.
+        not_checked: Files that could not be compared.
+    """
+
+    files: tuple[ChangedContent, ...]
+    not_checked: tuple[NotChecked, ...] = ()
 
 
 async def base_of(git: Git, wanted: str | None, *, branch: bool) -> str:
@@ -62,27 +78,85 @@ async def base_of(git: Git, wanted: str | None, *, branch: bool) -> str:
     return repository.head
 
 
-async def changed_since(files: Files, git: Git, base: str, scan: Scan) -> list[ChangedContent]:
-    """Return the files that differ from *base*, committed or not, sorted by path.
+async def changed_since(
+    files: Files, git: Git, base: str, scan: Scan, digests: DigestCache
+) -> Changed:
+    """Return the files that differ from *base*, committed or not.
 
     Args:
         files: The project's files.
         git: Its history.
         base: A commit.
         scan: The files that are there.
+        digests: Keeps the names that git gives to contents, so that only what was touched is
+            read.
+
+    Raises:
+        UsageError: The root is in no repository.
     """
     repository = await git.repository()
     if repository is None:
         raise UsageError(f"{Path(files.root)} is no git repository")
     before = await git.tree(base)
-    now = {entry.path: entry for entry in scan.entries}
-    contents = await anyio.to_thread.run_sync(
-        _differing, files, list(now), before, repository.object_format
+    # Kept apart from the digests of other kinds, which go by the root alone.
+    place = f"{files.root}\0git-{repository.object_format}"
+    began = time.time_ns()
+    ids = dict(await digests.known(place, scan.entries))
+    unknown = [entry for entry in scan.entries if entry.path not in ids]
+    fresh, problems = await anyio.to_thread.run_sync(
+        _blob_ids, files, unknown, repository.object_format
     )
-    known = {path for path in before if path not in now}
-    gone = await anyio.to_thread.run_sync(_really_gone, files, sorted(known))
-    wanted = {p: before[p] for p in [*contents, *gone] if p in before}
-    old = await git.blobs(wanted)
+    if fresh:
+        ids.update(fresh)
+        with suppress(StoreError):  # costs time the next time, never the answer
+            await digests.remember(place, ids, scan.entries, read_at_ns=began)
+    differing = [path for path, blob in ids.items() if before.get(path) != blob]
+    now = {entry.path for entry in scan.entries}
+    missing = sorted(path for path in before if path not in now)
+    contents, gone = await anyio.to_thread.run_sync(_look, files, differing, missing)
+    old = await git.blobs({path: before[path] for path in (*contents, *gone) if path in before})
+    return Changed(files=tuple(_compared(before, old, contents, gone)), not_checked=tuple(problems))
+
+
+def _blob_ids(
+    files: Files, entries: Sequence[ScanEntry], object_format: str
+) -> tuple[dict[str, str], list[NotChecked]]:
+    ids: dict[str, str] = {}
+    problems: list[NotChecked] = []
+    for batch in batches(entries):
+        contents = files.read_many([entry.path for entry in batch])
+        for entry, content in zip(batch, contents, strict=True):
+            if isinstance(content, AiexError):
+                problems.append(NotChecked(what=entry.path, reason=content.message))
+            else:
+                ids[entry.path] = Git.blob_id(content.content, object_format)
+    return ids, problems
+
+
+def _look(
+    files: Files, differing: Sequence[str], missing: Sequence[str]
+) -> tuple[dict[str, bytes], list[str]]:
+    """Return the contents of files that differ, and which of the missing ones are really gone."""
+    contents = {
+        path: content.content
+        for path, content in zip(differing, files.read_many(differing), strict=True)
+        if not isinstance(content, AiexError)
+    }
+    gone = []
+    for path in missing:
+        # What is there but ignored or protected is not gone.
+        with suppress(AiexError):
+            if not files.exists(path):
+                gone.append(path)
+    return contents, gone
+
+
+def _compared(
+    before: Mapping[str, str],
+    old: Mapping[str, bytes],
+    contents: Mapping[str, bytes],
+    gone: Sequence[str],
+) -> list[ChangedContent]:
     changed = [
         ChangedContent(
             path=path,
@@ -98,32 +172,6 @@ async def changed_since(files: Files, git: Git, base: str, scan: Scan) -> list[C
         for path in gone
     ]
     return sorted(changed, key=lambda change: change.path)
-
-
-def _differing(
-    files: Files, paths: Sequence[str], before: dict[str, str], object_format: str
-) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for start in range(0, len(paths), 64):
-        batch = paths[start : start + 64]
-        for path, content in zip(batch, files.read_many(batch), strict=True):
-            if isinstance(content, AiexError):
-                continue
-            if Git.blob_id(content.content, object_format) != before.get(path):
-                found[path] = content.content
-    return found
-
-
-def _really_gone(files: Files, paths: Sequence[str]) -> list[str]:
-    """Return those of *paths* that do not exist, rather than being ignored or protected."""
-    gone = []
-    for path in paths:
-        try:
-            if not files.exists(path):
-                gone.append(path)
-        except AiexError:
-            continue
-    return gone
 
 
 def _same_but_for_line_ends(before: bytes | None, after: bytes) -> bool:

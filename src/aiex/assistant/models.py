@@ -12,6 +12,7 @@ from aiex.assistant.verbs import Run
 from aiex.context import Shown, ShownContext, ShownPiece
 from aiex.core import (
     ContextShown,
+    CostEstimate,
     Finish,
     Message,
     ModelCall,
@@ -20,6 +21,7 @@ from aiex.core import (
     ModelReply,
     Notice,
     Part,
+    Progress,
     ReasoningDelta,
     ReasoningText,
     RefusalDelta,
@@ -35,7 +37,7 @@ from aiex.core import (
 from aiex.llm import Coordinator, Endpoint, Estimate, total_of
 from aiex.runtime import Clock
 
-__all__ = ["Asked", "Chosen", "Models"]
+__all__ = ["Asked", "Chosen", "Models", "cost_of", "piece_of", "sum_of"]
 
 _UNKNOWN_WINDOW = 8192
 _SAFETY = 1.1  # our count is an estimate
@@ -159,6 +161,9 @@ class Models:
                     await run.emit(ReasoningText(text=event.text))
                 elif isinstance(event, TextDelta) and streams and event.text:
                     await run.emit(Text(text=event.text))
+                elif isinstance(event, TextDelta):
+                    stage = "the model writes"
+                    await run.emit(Progress(stage=stage, done=heard.length, unit="characters"))
         for warning in heard.finish.warnings:
             await run.emit(Notice(text=warning, level="warning"))
         await self._keep_shown(request.id, heard, pieces, left_out)
@@ -216,6 +221,10 @@ class _Heard:
             case ModelEnded():
                 self.ended.append(event)
 
+    @property
+    def length(self) -> int:
+        return sum(len(text) for text in self._text)
+
     def parts(self) -> tuple[Part, ...]:
         parts: list[Part] = []
         if self._text:
@@ -229,6 +238,31 @@ def piece_of(path: str, text: str, *, reason: str, tokens: int, form: str) -> Sh
     """Return the note of one text that was shown."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return ShownPiece(path=path, sha256=digest, reason=reason, tokens=tokens, form=form)
+
+
+def cost_of(estimate: Estimate) -> CostEstimate:
+    """Return *estimate* as results name it."""
+    return CostEstimate(
+        provider=estimate.provider,
+        model=estimate.model,
+        input_tokens=estimate.input_tokens,
+        output_tokens=estimate.output_tokens,
+        cost_usd_micros=estimate.cost_usd_micros,
+        fits=estimate.fits,
+    )
+
+
+def sum_of(totals: Sequence[UsageTotal]) -> UsageTotal:
+    """Return what several questions used together; the last one names who answered."""
+    costs = [total.cost_usd_micros for total in totals]
+    last = totals[-1]
+    return msgspec.structs.replace(
+        last,
+        calls=sum(total.calls for total in totals),
+        input_tokens=sum(total.input_tokens for total in totals),
+        output_tokens=sum(total.output_tokens for total in totals),
+        cost_usd_micros=None if None in costs else sum(c for c in costs if c is not None),
+    )
 
 
 def _as_text(messages: Sequence[Message]) -> str:

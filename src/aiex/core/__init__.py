@@ -120,6 +120,17 @@ from aiex.core.results_analyze import (
     LanguageSize,
     SymbolChange,
 )
+from aiex.core.results_change import (
+    ChangesResult,
+    ChangeView,
+    CreateModuleResult,
+    CreateProjectResult,
+    ProposedFile,
+)
+from aiex.core.results_doctor import (
+    DoctorCheck,
+    DoctorResult,
+)
 from aiex.core.results_explain import (
     CallSite,
     ChangedFile,
@@ -153,7 +164,9 @@ __all__ = [
     "CallSite",
     "ChangeArguments",
     "ChangeSummary",
+    "ChangeView",
     "ChangedFile",
+    "ChangesResult",
     "ChildError",
     "CitationDelta",
     "ComplexFunction",
@@ -164,11 +177,15 @@ __all__ = [
     "ContextShown",
     "CostEstimate",
     "CreateModuleArguments",
+    "CreateModuleResult",
     "CreateProjectArguments",
+    "CreateProjectResult",
     "DeadlineError",
     "Delta",
     "DiffResult",
     "DoctorArguments",
+    "DoctorCheck",
+    "DoctorResult",
     "Documentation",
     "Embedding",
     "ErrorInfo",
@@ -217,6 +234,7 @@ __all__ = [
     "PathRefusedError",
     "Principal",
     "Progress",
+    "ProposedFile",
     "ProviderError",
     "RateLimitError",
     "ReasoningDelta",

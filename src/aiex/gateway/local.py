@@ -134,8 +134,7 @@ class LocalGateway:
                     running.scope.cancel()
                 await tasks.__aexit__(kind, error, trace)
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._resources.aclose()
+            await self._resources.aclose()  # each shields what must not be cut short
         return None
 
     @property

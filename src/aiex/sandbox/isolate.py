@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
+from typing import Literal
 
 import anyio
 import anyio.abc
 import msgspec
 
 from aiex.core import NotFoundError
+from aiex.sandbox.openat import has_openat2
 
 __all__ = ["Command", "CommandResult", "IsolationStatus", "isolation_status", "run_command"]
 
@@ -69,11 +71,14 @@ class IsolationStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         level: Name of the level: `none` until the levels of the kernel are built.
+        paths_by: What keeps our own reads and writes below the root: `openat2` of the kernel,
+            or `walk`, a walk of ours on directory handles.
         dies_with_us: Whether a command ends also when Aiex is killed.
         missing: What it does not keep a command from.
     """
 
     level: str
+    paths_by: Literal["openat2", "walk"]
     dies_with_us: bool
     missing: tuple[str, ...]
 
@@ -88,6 +93,7 @@ def isolation_status() -> IsolationStatus:
     """Return what keeps commands inside on this machine."""
     return IsolationStatus(
         level="none",
+        paths_by="openat2" if has_openat2() else "walk",
         dies_with_us=_setpriv() is not None,
         missing=("files outside the project", "the network", "memory and processes"),
     )

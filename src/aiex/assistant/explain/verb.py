@@ -11,12 +11,11 @@ from aiex.assistant.explain.change import subject_of_diff
 from aiex.assistant.explain.subject import Subject, subject_of_code, subject_of_error
 from aiex.assistant.explain.wording import facts_in_words
 from aiex.assistant.lint import Ruff
-from aiex.assistant.models import Asked, Chosen, Models, piece_of
+from aiex.assistant.models import Asked, Chosen, Models, cost_of, piece_of
 from aiex.assistant.project import OpenGit, ProjectReader
 from aiex.assistant.verbs import Run
 from aiex.context import Fitted, Item, fit
 from aiex.core import (
-    CostEstimate,
     ExplainArguments,
     ExplainResult,
     Facts,
@@ -28,7 +27,6 @@ from aiex.core import (
     TextPart,
     UnavailableError,
 )
-from aiex.llm import Estimate
 
 __all__ = ["Explain"]
 
@@ -164,7 +162,7 @@ def _finished(
     result = ExplainResult(
         facts=subject.facts,
         text=None if asked is None or asked.reply is None else asked.reply.text,
-        estimates=() if asked is None else tuple(_estimate(e) for e in asked.estimates),
+        estimates=() if asked is None else tuple(cost_of(e) for e in asked.estimates),
         provider=None if asked is None else asked.usage.provider,
         model=None if asked is None else asked.usage.model,
         context=() if fitted is None else _shown(fitted),
@@ -177,14 +175,3 @@ def _finished(
         checked=subject.checked,
     )
     return finished if asked is None else msgspec.structs.replace(finished, usage=asked.usage)
-
-
-def _estimate(estimate: Estimate) -> CostEstimate:
-    return CostEstimate(
-        provider=estimate.provider,
-        model=estimate.model,
-        input_tokens=estimate.input_tokens,
-        output_tokens=estimate.output_tokens,
-        cost_usd_micros=estimate.cost_usd_micros,
-        fits=estimate.fits,
-    )

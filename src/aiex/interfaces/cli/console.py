@@ -70,9 +70,10 @@ class Console:
         codes = ";".join(_CODES[style] for style in styles)
         return f"\x1b[{codes}m{text}\x1b[0m"
 
-    def line(self, text: str = "", *styles: Style) -> None:
-        """Write a line of data."""
-        self.write(self.styled(safe(text), *styles) + "\n")
+    def line(self, text: str = "", *styles: Style, label: str = "", tone: Style = "cyan") -> None:
+        """Write a line of data, behind a *label* with a *tone* of its own."""
+        head = self.styled(label, tone) if label else ""
+        self.write(head + self.styled(safe(text), *styles) + "\n")
 
     def write(self, text: str) -> None:
         """Write data as it is."""

@@ -1,22 +1,28 @@
-"""What the user asked for, apart from the command itself."""
+"""The global options: they may stand before and after the command, the later one wins."""
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import click
 import msgspec
 
-__all__ = ["Globals"]
+from aiex.core import UsageError
+
+__all__ = ["Format", "Globals", "Group", "Leaf", "Micros"]
+
+Format = Literal["text", "json", "md", "sarif", "mermaid", "dot"]
 
 
 class Globals(msgspec.Struct, frozen=True, kw_only=True):
-    """The global options; they may stand before and after the command.
+    """What the user asked for, apart from the command itself.
 
     Attributes:
         directory: Folder to work in; `None` for the current one.
-        json: Whether to write the envelope.
-        fields: Fields of its data to keep; empty for all.
+        json: Fields of the data that the envelope keeps, separated by commas; empty for all;
+            `None` for no envelope.
         jsonl: Whether to write each event as a line of JSON.
         format: How to write the result.
         quiet: Whether to leave notices and progress out.
@@ -30,17 +36,16 @@ class Globals(msgspec.Struct, frozen=True, kw_only=True):
         max_cost: Most micro-dollars that the request may cost.
         max_tokens: Most tokens of a reply.
         timeout: Seconds that the request may take.
-        use_cache: Whether results of earlier runs may be used.
+        no_cache: Whether results of earlier runs are left alone.
         seed: Seed for the model.
         show_context: Whether to show what is sent to the model.
         record_prompts: Whether to keep prompt and reply in the record of the call.
     """
 
     directory: Path | None = None
-    json: bool = False
-    fields: tuple[str, ...] = ()
+    json: str | None = None
     jsonl: bool = False
-    format: Literal["text", "json", "md", "sarif", "mermaid", "dot"] = "text"
+    format: Format | None = None
     quiet: bool = False
     verbose: bool = False
     color: Literal["auto", "always", "never"] | None = None
@@ -52,7 +57,203 @@ class Globals(msgspec.Struct, frozen=True, kw_only=True):
     max_cost: int | None = None
     max_tokens: int | None = None
     timeout: float | None = None
-    use_cache: bool = True
+    no_cache: bool = False
     seed: int | None = None
     show_context: bool = False
     record_prompts: bool = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of the data to keep; empty for all."""
+        return tuple(name.strip() for name in (self.json or "").split(",") if name.strip())
+
+    @property
+    def form(self) -> Format:
+        """How to write the result."""
+        return "json" if self.json is not None else self.format or "text"
+
+
+class Micros(click.ParamType[int]):
+    """An amount of US dollars, as micro-dollars."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the micro-dollars of *value*."""
+        from decimal import Decimal, InvalidOperation
+
+        if isinstance(value, int):
+            return value
+        try:
+            amount = Decimal(str(value))
+        except InvalidOperation:
+            self.fail(f"{value!r} is no amount of US dollars, such as 0.05", param, ctx)
+        if not amount.is_finite() or amount < 0:
+            self.fail(f"{value!r} is no amount of US dollars, such as 0.05", param, ctx)
+        return int(amount * 1_000_000)
+
+
+def _options() -> list[click.Parameter]:
+    """Return the global options, each `None` where it was not given."""
+
+    def flag(*names: str, help: str) -> click.Option:  # noqa: A002 - click's own word
+        return click.Option(names, is_flag=True, default=None, help=help)
+
+    def value(*names: str, type: Any, metavar: str | None = None, help: str) -> click.Option:  # noqa: A002
+        return click.Option(names, type=type, metavar=metavar, default=None, help=help)
+
+    return [
+        value(
+            "-C",
+            "directory",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Work in DIR.",
+        ),
+        value(
+            "--json",
+            "json",
+            type=str,
+            metavar="[=FIELDS]",
+            help="Write one JSON document, or only these fields of its data.",
+        ),
+        flag("--jsonl", help="Write each event as a line of JSON."),
+        value(
+            "--format",
+            type=click.Choice(["text", "json", "md", "sarif", "mermaid", "dot"]),
+            help="Form of the result.",
+        ),
+        flag("-q", "--quiet", help="Leave notices and progress out."),
+        flag("-v", "--verbose", help="Say more about what happens."),
+        value("--color", type=click.Choice(["auto", "always", "never"]), help="When to colour."),
+        flag("--offline", help="Open no connection beyond this machine."),
+        flag("--dry-run", help="Say what would be sent and what it would cost; send nothing."),
+        flag("--yes", help="Answer every question with yes."),
+        value("--model", type=str, metavar="PROVIDER:MODEL", help="Ask this model."),
+        value("--provider", type=str, metavar="NAME", help="Ask this provider."),
+        value("--max-cost", type=Micros(), metavar="USD", help="Spend at most this much."),
+        value(
+            "--max-tokens",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Let a reply have at most N tokens.",
+        ),
+        value(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            help="Give up after SECONDS.",
+        ),
+        flag("--no-cache", help="Use no results of earlier runs."),
+        value("--seed", type=int, metavar="N", help="Seed for the model, where it takes one."),
+        flag("--show-context", help="Show what is sent to the model."),
+        flag("--record-prompts", help="Keep prompt and reply in the record of the call."),
+    ]
+
+
+_NAMES = tuple(option.name for option in _options() if option.name)
+
+
+class _Globally(click.Command):
+    """A command that takes the global options and hands them on as `ctx.obj`."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += _options()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command with the options of its groups and its own."""
+        given = {name: ctx.params.pop(name, None) for name in _NAMES}
+        before = ctx.obj or Globals()
+        changes = {name: value for name, value in given.items() if value is not None}
+        ctx.obj = msgspec.structs.replace(before, **changes)
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, and the global ones where they are at home."""
+        own: list[tuple[str, str]] = []
+        everywhere: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None and "--help" not in param.opts:
+                (everywhere if param.name in _NAMES else own).append(record)
+        if own:
+            with formatter.section("Options"):
+                formatter.write_dl(own)
+        if ctx.parent is None:
+            self.format_commands(ctx, formatter)
+            with formatter.section("Options of every command"):
+                formatter.write_dl(everywhere)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: only groups have commands."""
+
+
+class Leaf(_Globally):
+    """A command that does something; its function gets `Globals` first."""
+
+
+class Group(_Globally, click.Group):
+    """A command that has commands of its own.
+
+    Args:
+        default: Name of the command that is meant when none is named; `None` for none.
+    """
+
+    def __init__(self, *args: Any, default: str | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.default = default
+        if default is not None:
+            self.no_args_is_help = False
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in where none is named."""
+        if self.default is not None:
+            named = next((word for word in args if not word.startswith("-") or word == "-"), None)
+            if named is None or named not in self.list_commands(ctx):
+                args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, and the options of the one that is meant when none is named."""
+        super().format_options(ctx, formatter)
+        if ctx.parent is not None:
+            self.format_commands(ctx, formatter)
+        leaf = None if self.default is None else self.get_command(ctx, self.default)
+        if leaf is not None:
+            leaf.format_options(click.Context(leaf, ctx, self.default), formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, each with the first line of its help."""
+        rows = []
+        for name in self.commands_shown(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None:
+                rows.append((name, (command.help or "").partition("\n")[0]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def commands_shown(self, ctx: click.Context) -> list[str]:
+        """Return the commands that help names: not the one that is meant when none is named."""
+        return [name for name in self.list_commands(ctx) if name != self.default]
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return what follows the name; the arguments of the command that is meant by default."""
+        leaf = None if self.default is None else self.get_command(ctx, self.default)
+        if leaf is None:
+            return super().collect_usage_pieces(ctx)
+        return leaf.collect_usage_pieces(click.Context(leaf, ctx, self.default))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that *args* name, or say which one may have been meant."""
+        word = args[0]
+        if word not in self.list_commands(ctx):
+            path = ctx.command_path
+            near = difflib.get_close_matches(word, self.list_commands(ctx), n=1, cutoff=0.5)
+            raise UsageError(
+                f"there is no command {path} {word}",
+                hint=f"did you mean {path} {near[0]}?" if near else f"{path} --help lists them",
+            )
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,139 @@
+"""Every verb by its name: opened at its first request, so that no other is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from aiex.assistant.project import ProjectReader
+from aiex.assistant.verbs import Run, Verb
+from aiex.core import Finished, Notice
+from aiex.sandbox import Git, Recovered
+
+if TYPE_CHECKING:
+    from aiex.app.compose import House
+    from aiex.assistant.proposals import Proposals
+
+__all__ = ["openers"]
+
+_RECOVERED = {
+    "completed": "an earlier change was cut short and is complete now",
+    "taken_back": "an earlier change was cut short and was taken back",
+    "conflict": "an earlier change was cut short; files changed since, they were left alone",
+}
+
+
+def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
+    """Return what opens each verb."""
+    made = {
+        "explain": _explain,
+        "analyze": _analyze,
+        "create_module": _create_module,
+        "create_project": _create_project,
+        "change": _change,
+        "doctor": _doctor,
+    }
+    return {name: partial(_Recovering, make, house) for name, make in made.items()}
+
+
+class _Recovering:
+    """A verb that first finishes what a kill cut short in the request's project, and says so."""
+
+    def __init__(self, make: Callable[[House], Verb[Any]], house: House) -> None:
+        self._verb = make(house)
+        self._house = house
+        self.name = self._verb.name
+        self.arguments_type = self._verb.arguments_type
+
+    async def run(self, arguments: Any, run: Run) -> Finished:
+        """Recover, then do what was asked for."""
+        if run.request.root is not None:
+            for one in await anyio.to_thread.run_sync(self._recover, run):
+                text = f"{_RECOVERED[one.outcome]}: {', '.join(one.paths)}"
+                await run.emit(Notice(text=text, level="warning"))
+        return await self._verb.run(arguments, run)
+
+    def _recover(self, run: Run) -> list[Recovered]:
+        return self._house.files(run.request).recover()
+
+
+def _reader(house: House) -> ProjectReader:
+    return ProjectReader(house.files, house.cache(), house.digests())
+
+
+def _explain(house: House) -> Verb[Any]:
+    from aiex.assistant.explain.verb import Explain
+    from aiex.assistant.lint import Ruff
+
+    return Explain(
+        reader=_reader(house), open_git=Git, lint=Ruff(house.cache()), models=house.models()
+    )
+
+
+def _analyze(house: House) -> Verb[Any]:
+    from aiex.assistant.analyze.code import CodeAnalysis
+    from aiex.assistant.analyze.graph import GraphAnalysis
+    from aiex.assistant.analyze.history import HistoryReader
+    from aiex.assistant.analyze.hotspots import HotspotsAnalysis
+    from aiex.assistant.analyze.verb import Analyze
+    from aiex.assistant.lint import Ruff
+
+    reader, lint = _reader(house), Ruff(house.cache())
+    history = HistoryReader(Git, house.cache(), now=house.clock.now)
+    return Analyze(
+        {
+            "code": CodeAnalysis(reader=reader, lint=lint, history=history),
+            "hotspots": HotspotsAnalysis(reader=reader, history=history),
+            "graph": GraphAnalysis(reader=reader),
+        }
+    )
+
+
+def _proposals(house: House) -> Proposals:
+    from aiex.assistant.proposals import Proposals
+
+    return Proposals(house.changes(), house.blobs, house.files, house.clock)
+
+
+def _create_module(house: House) -> Verb[Any]:
+    from aiex.assistant.create.finish import Finisher
+    from aiex.assistant.create.module import CreateModule
+    from aiex.assistant.create.writing import Writer
+    from aiex.assistant.lint import Ruff, ruff_program
+
+    models = house.models()
+    return CreateModule(
+        reader=_reader(house),
+        models=models,
+        writer=Writer(models, Finisher(ruff_program), house.places.replies),
+        lint=Ruff(house.cache()),
+        proposals=_proposals(house),
+    )
+
+
+def _create_project(house: House) -> Verb[Any]:
+    from aiex.assistant.create.project import CreateProject
+
+    return CreateProject(house.files)
+
+
+def _change(house: House) -> Verb[Any]:
+    from aiex.assistant.change import ChangeVerb
+
+    return ChangeVerb(_proposals(house))
+
+
+def _doctor(house: House) -> Verb[Any]:
+    from aiex.assistant.doctor import Doctor
+    from aiex.assistant.lint import Ruff
+
+    return Doctor(
+        providers=house.coordinator().providers,
+        ruff=Ruff(house.cache()),
+        store=house.store,
+        state=house.places.state,
+        sources=house.sources,
+    )

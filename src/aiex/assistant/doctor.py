@@ -1,0 +1,189 @@
+"""`doctor`: looks at everything that Aiex leans on, and says what to do about each problem."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import anyio.to_thread
+import msgspec
+
+from aiex import __version__
+from aiex.assistant.lint import Ruff
+from aiex.assistant.verbs import Run
+from aiex.core import AiexError, DoctorArguments, DoctorCheck, DoctorResult, Finished
+from aiex.llm import Providers, ProviderState
+from aiex.sandbox import Command, isolation_status, run_command
+
+__all__ = ["Doctor", "StoreInfo"]
+
+_LEAST_FREE = 1 << 30
+_TOOLS = (
+    (("git", "--version"), "history, hotspots and changes need it"),
+    (("mix", "--version"), "formatting of new Elixir modules needs it"),
+)
+
+
+class StoreInfo(Protocol):
+    """What is needed of a store to describe it."""
+
+    async def info(self) -> Mapping[str, str]:
+        """Return what an operator wants to know."""
+
+
+class Doctor:
+    """The verb.
+
+    Args:
+        providers: Who could be asked.
+        ruff: Runs ruff.
+        store: The store.
+        state: Folder of Aiex's own state.
+        sources: Where settings come from, by what they are.
+    """
+
+    name = "doctor"
+    arguments_type = DoctorArguments
+
+    def __init__(
+        self,
+        *,
+        providers: Providers,
+        ruff: Ruff,
+        store: StoreInfo,
+        state: Path,
+        sources: Mapping[str, str],
+    ) -> None:
+        self._providers = providers
+        self._ruff = ruff
+        self._store = store
+        self._state = state
+        self._sources = sources
+
+    async def run(self, arguments: DoctorArguments, run: Run) -> Finished:
+        """Look at everything; nothing is changed."""
+        del arguments
+        states = await self._providers.states(offline=run.request.options.offline)
+        checks = (
+            *self._program(),
+            *[await self._ruff_check(), *[await _tool(argv, why) for argv, why in _TOOLS]],
+            *(_provider(state) for state in states),
+            *_sandbox(),
+            *await self._state_checks(),
+        )
+        can_ask = any(state.problem is None and state.models for state in states)
+        return Finished(
+            status="ok",
+            data=msgspec.Raw(msgspec.json.encode(DoctorResult(checks=checks, can_ask=can_ask))),
+            termination_reason="looked",
+        )
+
+    def _program(self) -> Iterator[DoctorCheck]:
+        python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+        yield DoctorCheck(
+            area="program", name="aiex", state="ok", detail=f"{__version__}, {python}"
+        )
+        for name, where in self._sources.items():
+            yield DoctorCheck(area="program", name=name, state="ok", detail=where)
+
+    async def _ruff_check(self) -> DoctorCheck:
+        version = await self._ruff.version()
+        if version is None:
+            return DoctorCheck(
+                area="tools",
+                name="ruff",
+                state="missing",
+                detail="lint and security findings of Python need it",
+                hint="pip install ruff",
+            )
+        return DoctorCheck(area="tools", name="ruff", state="ok", detail=version)
+
+    async def _state_checks(self) -> list[DoctorCheck]:
+        free = await anyio.to_thread.run_sync(lambda: shutil.disk_usage(self._state).free)
+        room = DoctorCheck(
+            area="state",
+            name="disk",
+            state="ok" if free >= _LEAST_FREE else "problem",
+            detail=f"{free / 1e9:.1f} GB free in {self._state}",
+            hint="" if free >= _LEAST_FREE else "make room, or set state.directory",
+        )
+        try:
+            info = await self._store.info()
+        except AiexError as error:
+            problem = DoctorCheck(
+                area="state",
+                name="store",
+                state="problem",
+                detail=error.message,
+                hint=error.hint or "",
+            )
+            return [room, problem]
+        is_wal = info.get("journal", "wal") == "wal"
+        store = DoctorCheck(
+            area="state",
+            name="store",
+            state="ok" if is_wal else "problem",
+            detail=f"{info['place']}, {int(info['bytes']) / 1e6:.1f} MB, {info['backend']}, "
+            f"schema {info['schema']}",
+            hint="" if is_wal else "put it on a local disk with state.directory",
+        )
+        return [room, store]
+
+
+async def _tool(argv: tuple[str, ...], why: str) -> DoctorCheck:
+    try:
+        ran = await run_command(Command(argv=argv, timeout=20))
+    except AiexError:
+        return DoctorCheck(
+            area="tools",
+            name=argv[0],
+            state="missing",
+            detail=why,
+            hint=f"install {argv[0]} if you need it",
+        )
+    lines = ran.stdout.decode("utf-8", "replace").split("\n")
+    named = [line.strip() for line in lines if argv[0] in line.lower()] or lines
+    return DoctorCheck(
+        area="tools",
+        name=argv[0],
+        state="ok" if ran.exit == 0 else "problem",
+        detail=named[0].strip(),
+    )
+
+
+def _provider(state: ProviderState) -> DoctorCheck:
+    if state.problem is not None:
+        return DoctorCheck(
+            area="providers",
+            name=state.name,
+            state="missing",
+            detail=state.problem,
+            hint=state.hint or "",
+        )
+    names = [model.name for model in state.models]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return DoctorCheck(
+        area="providers",
+        name=state.name,
+        state="ok" if names else "missing",
+        detail=f"answers: {', '.join(names[:3])}{more}" if names else "answers, with no model",
+    )
+
+
+def _sandbox() -> Iterator[DoctorCheck]:
+    status = isolation_status()
+    yield DoctorCheck(
+        area="sandbox",
+        name="files",
+        state="ok",
+        detail=f"kept below the project by {status.paths_by}, each one in the audit log",
+    )
+    yield DoctorCheck(
+        area="sandbox",
+        name="commands",
+        state="ok",
+        detail=f"level {status.level}: a command is not kept from {', '.join(status.missing)}",
+    )

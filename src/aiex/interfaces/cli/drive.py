@@ -1,0 +1,163 @@
+"""Running one request to its end, whatever the user does meanwhile."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from aiex.app import Loaded, environment, find_root, load, open_gateway, user_name
+from aiex.core import Event, Finished, Principal, Request, RunOptions, new_id
+from aiex.gateway import Gateway
+from aiex.interfaces.cli.console import Console
+from aiex.interfaces.cli.options import Globals
+from aiex.interfaces.cli.view import View, check_form
+from aiex.runtime import SystemClock
+
+__all__ = ["Setup", "answer", "run_verb", "set_up"]
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command stands on.
+
+    Attributes:
+        asked: The global options.
+        folder: Absolute path that the user's paths are relative to.
+        root: Root of the project.
+        loaded: The settings in force.
+        env: Environment variables.
+        console: Where to write.
+    """
+
+    asked: Globals
+    folder: Path
+    root: Path
+    loaded: Loaded
+    env: dict[str, str]
+    console: Console
+
+    def absolute(self, path: str) -> str:
+        """Return *path*, as the user wrote it, as an absolute path."""
+        return os.path.normpath(self.folder / path)
+
+
+def set_up(asked: Globals, *, near: str | None = None, root: bool = True) -> Setup:
+    """Return what a command stands on.
+
+    Args:
+        asked: The global options.
+        near: File or folder that the command is about; where it is outside the current project,
+            the project around it is meant.
+        root: Whether the project around the folder is meant, or the folder itself.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+    env = environment()
+    folder = Path.cwd() / (asked.directory or "")
+    around = find_root(folder) if root else folder
+    if near is not None:
+        target = Path(os.path.normpath(folder / near))
+        if not target.is_relative_to(around) and target.exists():
+            around = find_root(target if target.is_dir() else target.parent)
+    loaded = load(env, root=around)
+    console = Console(
+        color=asked.color or loaded.settings.cli.color,
+        quiet=asked.quiet,
+        verbose=asked.verbose,
+        env=env,
+    )
+    _log(loaded, verbose=asked.verbose)
+    return Setup(asked=asked, folder=folder, root=around, loaded=loaded, env=env, console=console)
+
+
+def run_verb(
+    setup: Setup,
+    verb: str,
+    arguments: msgspec.Struct,
+    *,
+    command: str | None = None,
+    view: View | None = None,
+) -> int:
+    """Submit one request, write its events and return the exit status.
+
+    Args:
+        setup: What the command stands on.
+        verb: Name of the verb.
+        arguments: The verb's arguments.
+        command: Name of the command; `None` for the verb's.
+        view: What writes the events; `None` for one that is made here.
+    """
+    check_form(command or verb, setup.asked)
+    shown = view or View(command or verb, setup.asked, setup.console)
+    return anyio.run(partial(_run, setup, _request(setup, verb, arguments), shown))
+
+
+def answer(setup: Setup, command: str, result: msgspec.Struct) -> int:
+    """Write the result of a command that needs no gateway, and return the exit status."""
+    check_form(command, setup.asked)
+    finished = Finished(status="ok", data=msgspec.Raw(msgspec.json.encode(result)))
+    event = Event(id=1, request_id="", at=SystemClock().now(), body=finished)
+    return View(command, setup.asked, setup.console).take(event) or 0
+
+
+def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
+    asked = setup.asked
+    now = SystemClock().now()
+    return Request(
+        id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
+        verb=verb,
+        arguments=msgspec.Raw(msgspec.json.encode(arguments)),
+        principal=Principal(user=user_name(), interface="cli"),
+        root=str(setup.root),
+        deadline=None if asked.timeout is None else now + timedelta(seconds=asked.timeout),
+        options=RunOptions(
+            model=asked.model,
+            provider=asked.provider,
+            offline=asked.offline,
+            dry_run=asked.dry_run,
+            use_cache=not asked.no_cache,
+            max_cost=asked.max_cost,
+            max_output_tokens=asked.max_tokens,
+            seed=asked.seed,
+            record_prompts=asked.record_prompts,
+            show_context=asked.show_context,
+        ),
+    )
+
+
+async def _run(setup: Setup, request: Request, view: View) -> int:
+    gateway = await open_gateway(setup.loaded, setup.env)
+    async with gateway, anyio.create_task_group() as tasks:
+        await gateway.submit(request)
+        tasks.start_soon(_cancel_on_signal, gateway, request.id)
+        code = 0
+        async for event in gateway.attach(request.id):
+            last = view.take(event)
+            code = code if last is None else last
+        tasks.cancel_scope.cancel()
+    return code
+
+
+async def _cancel_on_signal(gateway: Gateway, request_id: str) -> None:
+    """Cancel the request at the first signal; at the second, end at once."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        first = True
+        async for _ in signals:
+            if not first:
+                os._exit(130)
+            first = False
+            await gateway.cancel(request_id)
+
+
+def _log(loaded: Loaded, *, verbose: bool) -> None:
+    import logging
+
+    level = "INFO" if verbose else loaded.settings.cli.log_level.upper()
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
