@@ -18,6 +18,7 @@ from aiex.sandbox import Files, Git, Scan, ScanEntry
 
 __all__ = ["Changed", "ChangedContent", "base_of", "changed_since"]
 
+_MOST_BYTES = 64 << 20
 _MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
 
 
@@ -79,7 +80,7 @@ async def base_of(git: Git, wanted: str | None, *, branch: bool) -> str:
 
 
 async def changed_since(
-    files: Files, git: Git, base: str, scan: Scan, digests: DigestCache
+    files: Files, git: Git, base: str, scan: Scan, digests: DigestCache | None
 ) -> Changed:
     """Return the files that differ from *base*, committed or not.
 
@@ -89,7 +90,7 @@ async def changed_since(
         base: A commit.
         scan: The files that are there.
         digests: Keeps the names that git gives to contents, so that only what was touched is
-            read.
+            read; `None` to read everything.
 
     Raises:
         UsageError: The root is in no repository.
@@ -101,21 +102,25 @@ async def changed_since(
     # Kept apart from the digests of other kinds, which go by the root alone.
     place = f"{files.root}\0git-{repository.object_format}"
     began = time.time_ns()
-    ids = dict(await digests.known(place, scan.entries))
+    ids = {} if digests is None else dict(await digests.known(place, scan.entries))
     unknown = [entry for entry in scan.entries if entry.path not in ids]
     fresh, problems = await anyio.to_thread.run_sync(
         _blob_ids, files, unknown, repository.object_format
     )
-    if fresh:
-        ids.update(fresh)
+    ids.update(fresh)
+    if fresh and digests is not None:
         with suppress(StoreError):  # costs time the next time, never the answer
             await digests.remember(place, ids, scan.entries, read_at_ns=began)
-    differing = [path for path, blob in ids.items() if before.get(path) != blob]
+    differing, too_much = _within(
+        [e for e in scan.entries if e.path in ids and ids[e.path] != before.get(e.path)]
+    )
     now = {entry.path for entry in scan.entries}
     missing = sorted(path for path in before if path not in now)
     contents, gone = await anyio.to_thread.run_sync(_look, files, differing, missing)
     old = await git.blobs({path: before[path] for path in (*contents, *gone) if path in before})
-    return Changed(files=tuple(_compared(before, old, contents, gone)), not_checked=tuple(problems))
+    return Changed(
+        files=tuple(_compared(before, old, contents, gone)), not_checked=(*problems, *too_much)
+    )
 
 
 def _blob_ids(
@@ -131,6 +136,21 @@ def _blob_ids(
             else:
                 ids[entry.path] = Git.blob_id(content.content, object_format)
     return ids, problems
+
+
+def _within(entries: Sequence[ScanEntry]) -> tuple[list[str], list[NotChecked]]:
+    """Return the paths of as many *entries* as may be held in memory, and name the others."""
+    paths: list[str] = []
+    left_out: list[NotChecked] = []
+    size = 0
+    for entry in entries:
+        if size + entry.size <= _MOST_BYTES:
+            size += entry.size
+            paths.append(entry.path)
+        else:
+            reason = f"more than {_MOST_BYTES >> 20} MiB differ"
+            left_out.append(NotChecked(what=entry.path, reason=reason))
+    return paths, left_out
 
 
 def _look(

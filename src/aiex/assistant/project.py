@@ -28,7 +28,7 @@ from aiex.context import AnalysisCache, CacheKey, DigestCache
 from aiex.core import AiexError, NotChecked, Progress, Request, StoreError, UsageError
 from aiex.sandbox import FileContent, Files, Git, Scan, ScanEntry
 
-__all__ = ["OpenFiles", "OpenGit", "Project", "ProjectReader"]
+__all__ = ["OpenFiles", "OpenGit", "Project", "ProjectReader", "batches"]
 
 _BATCH_FILES = 256
 _BATCH_BYTES = 4 << 20
@@ -75,6 +75,11 @@ class ProjectReader:
         self._facts = facts
         self._digests = digests
 
+    @property
+    def digests(self) -> DigestCache:
+        """What keeps the digests of files that do not change."""
+        return self._digests
+
     def open(self, request: Request) -> Files:
         """Return the files of the request's root.
 
@@ -108,7 +113,7 @@ class ProjectReader:
         facts = await self._cached(digests, brief=brief)
         todo = [entry for entry in known if entry.path not in facts]
         done = fresh = 0
-        for batch in _batches(todo):
+        for batch in batches(todo):
             if len(todo) > _BATCH_FILES:
                 await run.emit(Progress(stage="reading", done=done, total=len(todo)))
             contents, problems = await anyio.to_thread.run_sync(_contents, files, batch)
@@ -189,7 +194,7 @@ def _readable(scan: Scan) -> tuple[list[ScanEntry], list[NotChecked]]:
     return known, left_out
 
 
-def _batches(entries: Sequence[ScanEntry]) -> Iterator[list[ScanEntry]]:
+def batches(entries: Sequence[ScanEntry]) -> Iterator[list[ScanEntry]]:
     """Yield *entries* in lists that are small enough to hold their contents in memory."""
     batch: list[ScanEntry] = []
     size = 0

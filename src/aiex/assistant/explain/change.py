@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import anyio.to_thread
 
-from aiex.assistant.changed import ChangedContent, base_of, changed_since
+from aiex.assistant.changed import Changed, ChangedContent, base_of, changed_since
 from aiex.assistant.explain.subject import Subject
 from aiex.assistant.project import OpenGit, ProjectReader
 from aiex.assistant.verbs import Run
@@ -30,14 +29,15 @@ async def subject_of_diff(
     git = open_git(Path(files.root))
     base = await base_of(git, arguments.base, branch=False)
     scan = await anyio.to_thread.run_sync(files.scan)
-    changed = await changed_since(files, git, base, scan)
+    digests = reader.digests if run.request.options.use_cache else None
+    changed = await changed_since(files, git, base, scan, digests)
     return await anyio.to_thread.run_sync(_subject, changed, base)
 
 
-def _subject(changed: Sequence[ChangedContent], base: str) -> Subject:
+def _subject(changed: Changed, base: str) -> Subject:
     facts: list[ChangedFile] = []
     items: list[Item] = []
-    for one in changed:
+    for one in changed.files:
         binary = is_binary(one.before or b"") or is_binary(one.after or b"")
         diff = "" if binary else unified_diff(one.path, one.before, one.after)
         lines = diff.split("\n")[2:]
@@ -67,6 +67,7 @@ def _subject(changed: Sequence[ChangedContent], base: str) -> Subject:
     return Subject(
         facts=ExplainFacts(kind="diff", title=title, base=base, changed=tuple(facts)),
         items=tuple(items),
+        not_checked=changed.not_checked,
     )
 
 

@@ -1,0 +1,256 @@
+"""`analyze diff`: only what a change adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+import anyio.to_thread
+import msgspec
+
+from aiex.assistant.analyze.finished import finished
+from aiex.assistant.analyze.measures import (
+    MAX_COMPLEXITY,
+    cycle_findings,
+    findings_of_complexity,
+)
+from aiex.assistant.analyze.ranking import by_severity, ranked
+from aiex.assistant.changed import ChangedContent, base_of, changed_since
+from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.project import OpenGit, Project, ProjectReader
+from aiex.assistant.verbs import Run
+from aiex.code import (
+    MAX_PARSE_BYTES,
+    RUFF_SELECT,
+    FileFacts,
+    Symbol,
+    cycles,
+    import_graph,
+    is_binary,
+    language_of,
+)
+from aiex.core import (
+    AnalyzeArguments,
+    ChangedFile,
+    ComplexityChange,
+    DiffResult,
+    Finding,
+    Finished,
+    SymbolChange,
+    digest_of,
+    unified_diff,
+    with_ids,
+)
+from aiex.sandbox import FileContent
+
+__all__ = ["DiffAnalysis"]
+
+_MINOR = frozenset({"variable", "field", "constant", "property", "annotation"})
+
+
+class _Side(msgspec.Struct, frozen=True, kw_only=True):
+    """The changed files before or after.
+
+    Attributes:
+        facts: Facts by the path of today.
+        report: What a linter says of them.
+    """
+
+    facts: dict[str, FileFacts]
+    report: LintReport
+
+
+class _Change(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a change.
+
+    Attributes:
+        base: Commit that is compared with.
+        files: Files that differ.
+        origins: Files of the base, by the path of today; those that are gone by their own.
+        before: What is known of them.
+        after: What is known of the changed files of today.
+    """
+
+    base: str
+    files: tuple[ChangedContent, ...]
+    origins: dict[str, ChangedContent]
+    before: _Side
+    after: _Side
+
+
+class DiffAnalysis:
+    """Finds what a change adds.
+
+    Args:
+        reader: Reads the project.
+        lint: Finds what a linter says of its files.
+        open_git: Opens the history of a root.
+    """
+
+    def __init__(self, *, reader: ProjectReader, lint: Ruff, open_git: OpenGit) -> None:
+        self._reader = reader
+        self._lint = lint
+        self._open_git = open_git
+
+    async def run(self, arguments: AnalyzeArguments, run: Run) -> Finished:
+        """Return what was found.
+
+        Raises:
+            NotFoundError: There is no history to compare with, or no such base.
+        """
+        files = self._reader.open(run.request)
+        git = self._open_git(Path(files.root))
+        base = await base_of(git, arguments.base, branch=True)
+        project = await self._reader.read(run, brief=True)
+        digests = self._reader.digests if run.request.options.use_cache else None
+        changed = await changed_since(files, git, base, project.scan, digests)
+        origins = _origins(changed.files)
+        before = await self._side(run, {path: one.before for path, one in origins.items()})
+        after = await self._side(run, {one.path: one.after for one in changed.files})
+        change = _Change(
+            base=base, files=changed.files, origins=origins, before=before, after=after
+        )
+        result = await anyio.to_thread.run_sync(_result, change, project)
+        return finished(
+            result,
+            findings=result.findings,
+            fail_on=arguments.fail_on,
+            not_checked=(
+                *project.not_checked,
+                *changed.not_checked,
+                *after.report.not_checked,
+            ),
+            checked=after.report.checked or before.report.checked,
+        )
+
+    async def _side(self, run: Run, sources: Mapping[str, bytes | None]) -> _Side:
+        """Return what is known of *sources*, contents by the path of today."""
+        use_cache = run.request.options.use_cache
+        contents = [
+            FileContent(path=path, content=source, sha256=digest_of(source), mode=0, mtime_ns=0)
+            for path, source in sources.items()
+            if source is not None and language_of(path, b"") and len(source) <= MAX_PARSE_BYTES
+        ]
+        facts = await self._reader.facts_of(contents, brief=True, use_cache=use_cache)
+        report = await self._lint.check(
+            [content for content in contents if facts[content.path].language == "python"],
+            facts,
+            RuffSettings(select=RUFF_SELECT),
+            use_cache=use_cache,
+        )
+        return _Side(facts=facts, report=report)
+
+
+def _origins(changed: Sequence[ChangedContent]) -> dict[str, ChangedContent]:
+    """Return the files of the base by the path of today; those that are gone by their own.
+
+    A new file comes from the deleted one of the same content, else from the only deleted one of
+    the same name.
+    """
+    deleted = {one.path: one for one in changed if one.status == "deleted"}
+    by_content = {one.before: one.path for one in deleted.values()}
+    by_name: dict[str, list[str]] = {}
+    for path in deleted:
+        by_name.setdefault(PurePosixPath(path).name, []).append(path)
+    origins = {one.path: one for one in changed if one.status == "modified"}
+    for one in changed:
+        if one.status == "added":
+            same_name = by_name.get(PurePosixPath(one.path).name, [])
+            found = by_content.get(one.after) or (same_name[0] if len(same_name) == 1 else "")
+            if found in deleted:
+                origins[one.path] = deleted.pop(found)
+    return {**origins, **deleted}
+
+
+def _result(change: _Change, project: Project) -> DiffResult:
+    new_cycles = _new_cycles(change, project)
+    old = _findings(change.before, [])
+    new = _findings(change.after, cycle_findings(new_cycles, project.files))
+    known = {finding.id for finding in old}
+    added = ranked([f for f in new if f.id not in known], project.files)
+    return DiffResult(
+        base=change.base,
+        files=tuple(_file(one) for one in change.files),
+        findings=added,
+        severities=by_severity(added),
+        repaired=len(known - {finding.id for finding in new}),
+        symbols=tuple(_new_symbols(change)),
+        complexity=tuple(_grown(change)),
+        cycles=tuple(new_cycles),
+    )
+
+
+def _findings(side: _Side, cycles: Sequence[Finding]) -> tuple[Finding, ...]:
+    return (*side.report.findings, *with_ids([*findings_of_complexity(side.facts), *cycles]))
+
+
+def _file(one: ChangedContent) -> ChangedFile:
+    binary = is_binary(one.before or b"") or is_binary(one.after or b"")
+    diff = "" if binary else unified_diff(one.path, one.before, one.after, context=0)
+    lines = diff.split("\n")[2:]
+    return ChangedFile(
+        path=one.path,
+        status=one.status,
+        added_lines=sum(line.startswith("+") for line in lines),
+        removed_lines=sum(line.startswith("-") for line in lines),
+    )
+
+
+def _symbols(facts: FileFacts | None) -> dict[str, Symbol]:
+    """Return the definitions of a file by name; of several of one name the most complex."""
+    found: dict[str, Symbol] = {}
+    for symbol in facts.symbols if facts is not None else ():
+        other = found.get(symbol.qualified_name)
+        if other is None or (other.complexity or 0) < (symbol.complexity or 0):
+            found[symbol.qualified_name] = symbol
+    return found
+
+
+def _new_symbols(change: _Change) -> list[SymbolChange]:
+    new = []
+    for path, facts in change.after.facts.items():
+        old = _symbols(change.before.facts.get(path))
+        new += [
+            SymbolChange(
+                path=path,
+                line=symbol.start_line,
+                name=name,
+                kind=symbol.kind,
+                is_public=symbol.is_public,
+                documented=symbol.docstring is not None,
+            )
+            for name, symbol in _symbols(facts).items()
+            if symbol.kind not in _MINOR and name not in old
+        ]
+    return new
+
+
+def _grown(change: _Change) -> list[ComplexityChange]:
+    grown = []
+    for path, facts in change.after.facts.items():
+        old = _symbols(change.before.facts.get(path))
+        for name, symbol in _symbols(facts).items():
+            was = (old[name].complexity or 0) if name in old else 0
+            now = symbol.complexity or 0
+            if now > MAX_COMPLEXITY and now > was:
+                line = symbol.start_line
+                grown.append(
+                    ComplexityChange(path=path, line=line, name=name, before=was, after=now)
+                )
+    return sorted(grown, key=lambda one: (one.before - one.after, one.path, one.line))
+
+
+def _new_cycles(change: _Change, project: Project) -> list[tuple[str, ...]]:
+    """Return the cycles of today that are within no cycle of the base."""
+    now = cycles(import_graph(project.files).eager)
+    if not now:
+        return []
+    changed = {one.path for one in change.files}
+    then = {path: facts for path, facts in project.files.items() if path not in changed}
+    today: dict[str, str] = {}
+    for path, facts in change.before.facts.items():
+        old_path = change.origins[path].path
+        then[old_path] = facts
+        today[old_path] = path
+    old = [{today.get(p, p) for p in group} for group in cycles(import_graph(then).eager)]
+    return [group for group in now if not any(known.issuperset(group) for known in old)]
