@@ -18,6 +18,7 @@ from aiex.code import (
     FileFacts,
     Language,
     Symbol,
+    guess_language,
     import_graph,
     language_of,
     read_facts,
@@ -162,7 +163,7 @@ def _text(arguments: ExplainArguments) -> Subject:
             "nothing to explain", hint="name a FILE, or pipe code in: cat x.py | aiex explain"
         )
     raw = arguments.text.encode("utf-8", "surrogateescape")
-    language = _known_language(arguments.language) or language_of("", raw[:256])
+    language = _known_language(arguments.language) or guess_language(raw)
     facts = facts_of_text(
         None if language is None else read_facts(raw, language),
         lines=arguments.text.count("\n") + (not arguments.text.endswith("\n")),

@@ -19,7 +19,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "analyze": ("analyze", "Facts about a project: findings, complexity, graph, dependencies."),
     "create": ("create", "Propose a module, or begin a project."),
     "change": ("change", "List, show and apply what was proposed."),
-
     "config": ("config", "Read and change the settings."),
     "doctor": ("doctor", "Say what works here, and what to do about what does not."),
     "tasks": ("tasks", "An overview of what people use Aiex for."),

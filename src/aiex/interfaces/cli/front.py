@@ -7,6 +7,7 @@ table and the commands together.
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -15,6 +16,10 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and exit with its status."""
     words = sys.argv[1:]
+    if "_AIEX_COMPLETE" in os.environ:  # a shell asks what could follow; click answers
+        from aiex.interfaces.cli.app import cli
+
+        cli.main(prog_name="aiex", complete_var="_AIEX_COMPLETE")
     if not words or words == ["help"]:
         words = ["--help"]
     if words[0] == "help":
