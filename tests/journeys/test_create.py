@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiex.testing.fake_openai import FakeOpenAI, Scripted
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from tests.journeys.conftest import Cli
 
     Answering = Callable[..., FakeOpenAI]
 

@@ -16,7 +16,7 @@ import pytest
 from aiex.testing.fake_openai import FakeOpenAI, Scripted
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from tests.journeys.conftest import Cli
 
     Answering = Callable[..., FakeOpenAI]
 

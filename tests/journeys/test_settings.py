@@ -11,7 +11,7 @@ from aiex.interfaces.cli.generate import help_texts
 from aiex.interfaces.cli.help_table import HELP
 
 if TYPE_CHECKING:
-    from conftest import Cli
+    from tests.journeys.conftest import Cli
 
 
 def test_the_table_of_help_texts_is_what_the_commands_say() -> None:
@@ -117,8 +117,9 @@ def test_the_completion_script_completes(cli: Cli) -> None:
     assert completed.stdout.split() == ["plain,explain"]
 
 
-def test_a_reader_that_leaves_is_no_error(cli: Cli) -> None:
-    process = cli.start("config", "list")
+@pytest.mark.parametrize("words", [("config", "list"), ("explain", "shop/cart.py")])
+def test_a_reader_that_leaves_is_no_error(cli: Cli, words: tuple[str, ...]) -> None:
+    process = cli.start(*words, "--quiet")
     assert process.stdout is not None
     process.stdout.close()
 

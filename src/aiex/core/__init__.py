@@ -142,6 +142,12 @@ from aiex.core.results_explain import (
     ShownContext,
     SymbolFacts,
 )
+from aiex.core.results_model import (
+    KnownModelView,
+    ModelResult,
+    ModelView,
+    ProviderView,
+)
 from aiex.core.types import (
     NotChecked,
     Passthrough,
@@ -213,6 +219,7 @@ __all__ = [
     "IncompleteStreamError",
     "InterruptedByUserError",
     "InvalidCallError",
+    "KnownModelView",
     "LanguageSize",
     "LimitError",
     "Message",
@@ -222,6 +229,8 @@ __all__ = [
     "ModelEnded",
     "ModelNotFoundError",
     "ModelReply",
+    "ModelResult",
+    "ModelView",
     "NotChecked",
     "NotFoundError",
     "Notice",
@@ -236,6 +245,7 @@ __all__ = [
     "Progress",
     "ProposedFile",
     "ProviderError",
+    "ProviderView",
     "RateLimitError",
     "ReasoningDelta",
     "ReasoningPart",

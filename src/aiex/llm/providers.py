@@ -244,7 +244,7 @@ class Providers:
         if not models:
             return None
         best = next((m for m in models if m.is_loaded), models[0])
-        return _endpoint(provider, best.name, best.context_tokens)
+        return _endpoint(provider, best.name, best.loaded_context_tokens or best.context_tokens)
 
     async def _described(self, provider: Provider, model: str) -> Endpoint:
         window = self._pricing.window(provider.name, model)

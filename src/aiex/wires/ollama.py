@@ -505,8 +505,8 @@ def encode_error(error: AiexError) -> bytes:
 
 
 def encode_embedding_request(model: str, texts: Sequence[str]) -> bytes:
-    """Return the body of POST /api/embed."""
-    return msgspec.json.encode({"model": model, "input": list(texts)})
+    """Return the body of POST /api/embed; a text that is too long is refused there, never cut."""
+    return msgspec.json.encode({"model": model, "input": list(texts), "truncate": False})
 
 
 class _Embeddings(msgspec.Struct):

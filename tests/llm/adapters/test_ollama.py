@@ -470,7 +470,7 @@ async def test_texts_are_embedded() -> None:
     assert found.vectors == ((4.0, 0.5), (7.0, 0.5))
     assert found.input_tokens == 2
     assert caught.value.hint == "did you mean fake:latest? If not: ollama pull fakes"
-    assert server.bodies[0] == {"model": "fake", "input": ["four", "letters"]}
+    assert server.bodies[0] == {"model": "fake", "input": ["four", "letters"], "truncate": False}
 
 
 async def test_tokens_are_not_counted() -> None:

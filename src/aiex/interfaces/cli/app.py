@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -14,20 +15,24 @@ from aiex.interfaces.cli.options import Globals, Group
 
 __all__ = ["COMMANDS", "cli", "run"]
 
-COMMANDS: dict[str, tuple[str, str]] = {
-    "explain": ("explain", "Facts about code, an error or a diff, then a model's words."),
-    "analyze": ("analyze", "Facts about a project: findings, complexity, graph, dependencies."),
-    "create": ("create", "Propose a module, or begin a project."),
-    "change": ("change", "List, show and apply what was proposed."),
-    "config": ("config", "Read and change the settings."),
-    "doctor": ("doctor", "Say what works here, and what to do about what does not."),
-    "tasks": ("tasks", "An overview of what people use Aiex for."),
-    "gen": ("gen", "Another name for create."),
-    "completion": ("completion", "Print the completion script of a shell."),
-}
-"""Name to module and one line; in the order in which help shows them."""
+COMMANDS = (
+    "explain",
+    "analyze",
+    "create",
+    "change",
+    "model",
+    "config",
+    "doctor",
+    "tasks",
+    "gen",
+    "completion",
+)
+"""Every command, in the order in which help shows them; each is a module of its name."""
 
 _BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+
+
+_FAULT = "this is a fault of Aiex: report it with what was printed above"
 
 
 class _Root(Group):
@@ -39,7 +44,7 @@ class _Root(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"aiex.interfaces.cli.commands.{COMMANDS[cmd_name][0]}")
+        module = import_module(f"aiex.interfaces.cli.commands.{cmd_name}")
         return cast("click.Command", module.command)
 
 
@@ -66,6 +71,9 @@ def run(words: list[str]) -> int:
         # Whoever read has left; Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
+    except Exception as error:  # the front door: a fault of Aiex is told as one
+        logging.getLogger(__name__).exception("a command failed")
+        return _fail(words, AiexError(f"{type(error).__name__}: {error}", hint=_FAULT))
     return result if isinstance(result, int) else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from aiex.gateway import Gateway
 from aiex.interfaces.cli.console import Console
 from aiex.interfaces.cli.options import Globals
 from aiex.interfaces.cli.view import View, check_form
-from aiex.runtime import SystemClock
 
 __all__ = ["Setup", "answer", "run_verb", "set_up"]
 
@@ -103,13 +102,13 @@ def answer(setup: Setup, command: str, result: msgspec.Struct) -> int:
     """Write the result of a command that needs no gateway, and return the exit status."""
     check_form(command, setup.asked)
     finished = Finished(status="ok", data=msgspec.Raw(msgspec.json.encode(result)))
-    event = Event(id=1, request_id="", at=SystemClock().now(), body=finished)
+    event = Event(id=1, request_id="", at=datetime.now(UTC), body=finished)
     return View(command, setup.asked, setup.console).take(event) or 0
 
 
 def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
     asked = setup.asked
-    now = SystemClock().now()
+    now = datetime.now(UTC)
     return Request(
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
         verb=verb,
@@ -134,14 +133,20 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
 
 async def _run(setup: Setup, request: Request, view: View) -> int:
     gateway = await open_gateway(setup.loaded, setup.env)
+    code = 0
+    problem: Exception | None = None
     async with gateway, anyio.create_task_group() as tasks:
         await gateway.submit(request)
         tasks.start_soon(_cancel_on_signal, gateway, request.id)
-        code = 0
-        async for event in gateway.attach(request.id):
-            last = view.take(event)
-            code = code if last is None else last
+        try:
+            async for event in gateway.attach(request.id):
+                code = view.take(event) or code
+        except Exception as error:  # noqa: BLE001 - raised again, outside of the task group
+            problem = error  # such as a reader of our output that left: the request ends, too
+            await gateway.cancel(request.id)
         tasks.cancel_scope.cancel()
+    if problem is not None:
+        raise problem
     return code
 
 

@@ -1,0 +1,61 @@
+"""Models and providers, for a terminal."""
+
+from __future__ import annotations
+
+import msgspec
+
+from aiex.core import Finished, ModelResult, ModelView
+from aiex.interfaces.cli.console import Console
+
+__all__ = ["show"]
+
+_MOST = 12
+
+
+def show(finished: Finished, console: Console) -> None:
+    """Write what `model` answered."""
+    result = msgspec.json.decode(finished.data, type=ModelResult)
+    match result.action:
+        case "list":
+            _list(result, console)
+        case "pull":
+            was = "is there already" if result.was_there else "was fetched and verified"
+            console.line(f"{result.name} {was}: {result.file}")
+        case "use":
+            console.line(f"{result.name} is asked from now on; set in {result.file}")
+        case "test":
+            console.line(f"{result.name} answered in {result.ms} ms: {result.text}")
+        case "update":
+            console.line(f"prices of {result.priced_models} models, {result.price_version}")
+
+
+def _list(result: ModelResult, console: Console) -> None:
+    for provider in result.providers:
+        console.line(provider.name, "bold")
+        if provider.problem:
+            console.line(f"  {provider.problem}", "yellow")
+        if provider.hint:
+            console.line(f"  {provider.hint}", "dim")
+        for model in provider.models[:_MOST]:
+            console.line(f"  {_line(model)}", *(("green",) if model.is_default else ()))
+        if len(provider.models) > _MOST:
+            console.line(f"  and {len(provider.models) - _MOST} more; --json lists them", "dim")
+    missing = [known for known in result.known if not known.is_here]
+    for known in missing:
+        size = f"{known.size_bytes / 1e6:.0f} MB"
+        console.note(f"can be fetched: aiex model pull {known.name}  ({size}, {known.licence})")
+
+
+def _line(model: ModelView) -> str:
+    parts = [model.name]
+    if model.context_tokens:
+        parts.append(f"{model.context_tokens} tokens")
+    if model.input_usd_per_million is not None:
+        parts.append(
+            f"${model.input_usd_per_million} in, ${model.output_usd_per_million} out a million"
+        )
+    if model.size_bytes:
+        parts.append(f"{model.size_bytes / 1e6:.0f} MB")
+    if model.is_default:
+        parts.append("asked when none is named")
+    return "  ".join(parts)
