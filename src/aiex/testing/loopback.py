@@ -60,7 +60,7 @@ class LoopbackServer(abc.ABC):
 
     @property
     def host(self) -> str:
-        """Address as `host:port`."""
+        """Address and port, without the scheme."""
         return self.url.partition("://")[2]
 
     @abc.abstractmethod
