@@ -75,6 +75,7 @@ def _explain(house: House) -> Verb[Any]:
 
 def _analyze(house: House) -> Verb[Any]:
     from aiex.assistant.analyze.code import CodeAnalysis
+    from aiex.assistant.analyze.diff import DiffAnalysis
     from aiex.assistant.analyze.graph import GraphAnalysis
     from aiex.assistant.analyze.history import HistoryReader
     from aiex.assistant.analyze.hotspots import HotspotsAnalysis
@@ -88,6 +89,7 @@ def _analyze(house: House) -> Verb[Any]:
             "code": CodeAnalysis(reader=reader, lint=lint, history=history),
             "hotspots": HotspotsAnalysis(reader=reader, history=history),
             "graph": GraphAnalysis(reader=reader),
+            "diff": DiffAnalysis(reader=reader, lint=lint, open_git=Git),
         }
     )
 

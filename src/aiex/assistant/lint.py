@@ -10,27 +10,48 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import anyio.to_thread
 import msgspec
 
-from aiex.code import FileFacts, is_binary, is_safe_for_ruff, read_ruff
+from aiex.code import FileFacts, read_facts, read_ruff, unfit_for_ruff
 from aiex.context import AnalysisCache, CacheKey
 from aiex.core import Finding, NotChecked, StoreError, ToolRun, with_ids
 from aiex.sandbox import Command, CommandResult, FileContent, run_command
 
-__all__ = ["LintReport", "ReadContents", "Ruff", "RuffSettings", "ruff_program"]
+__all__ = ["LintReport", "ReadContents", "Ruff", "RuffSettings", "Source", "ruff_program"]
 
-_BATCH = 500
+_BATCH_FILES = 500
+_BATCH_BYTES = 4 << 20
+_TIMEOUT = 10.0
+_TIMEOUT_AGAIN = 3.0
 _MOST_DEATHS = 16
+_MOST_LOST_MS = 20_000
+_INCLUDE = 'include=["*.py", "*.pyi", "*.pyw"]'
 _STACK = "1073741824"  # ruff's parser is recursive; measured to carry what is let through
+# ruff passes by folders such as `dist` and `venv`; what it is given was chosen by us.
+_EVERY_FILE = ("--no-respect-gitignore", "--config", "exclude=[]", "--config", _INCLUDE)
 _DECODE = msgspec.json.Decoder(list[Finding]).decode
 
 ReadContents = Callable[[Sequence[str]], Sequence[FileContent]]
 """Reads files; those that cannot be read any more are left out."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to check.
+
+    Attributes:
+        path: Relative to the root.
+        sha256: Digest of its content.
+        size: Bytes.
+    """
+
+    path: str
+    sha256: str
+    size: int
 
 
 class RuffSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +91,8 @@ class LintReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         findings: By file, in order of their lines, with their identifiers.
-        checked: What was run; empty if everything came from the cache or nothing could be.
+        checked: What was run; without exit status where everything came from the cache, and
+            empty where nothing could be checked.
         not_checked: What could not be looked at, and why.
     """
 
@@ -118,7 +140,7 @@ class Ruff:
         """
         held = {content.path: content for content in contents}
         return await self.check_many(
-            {path: content.sha256 for path, content in held.items()},
+            [Source(path=c.path, sha256=c.sha256, size=len(c.content)) for c in contents],
             lambda paths: [held[path] for path in paths],
             facts,
             settings,
@@ -127,7 +149,7 @@ class Ruff:
 
     async def check_many(
         self,
-        digests: Mapping[str, str],
+        sources: Sequence[Source],
         read: ReadContents,
         facts: Mapping[str, FileFacts],
         settings: RuffSettings,
@@ -138,7 +160,7 @@ class Ruff:
         """Return the findings in many files, of which only those not known yet are read.
 
         Args:
-            digests: SHA-256 of each Python file, by path.
+            sources: Python files.
             read: Reads files; blocks, and is called in a thread with some paths at a time.
             facts: Facts of each, by path; they name the symbol around a finding.
             settings: How to ask.
@@ -151,23 +173,27 @@ class Ruff:
                 what="lint and security of Python", reason="ruff is not installed", tool="ruff"
             )
             return LintReport(findings=(), not_checked=(missing,))
-        keys = {path: _key(path, digest, settings, version) for path, digest in digests.items()}
+        keys = {source.path: _key(source, settings, version) for source in sources}
         kept = await self._cache.get_many(list(keys.values())) if use_cache else [None] * len(keys)
         found = {
             path: _DECODE(raw) for path, raw in zip(keys, kept, strict=True) if raw is not None
         }
-        todo = [path for path in keys if path not in found]
-        check = _Check(settings=settings, version=version)
-        for start in range(0, len(todo), _BATCH):
+        todo = [source for source in sources if source.path not in found]
+        check = _Check(read, facts, settings=settings, version=version)
+        done = 0
+        for paths in _batches(todo):
             if progress is not None:
-                await progress(start, len(todo))
-            fresh = await check.files(read, todo[start : start + _BATCH])
+                await progress(done, len(todo))
+            fresh = await check.files(paths)
             found.update(fresh)
             if use_cache:
                 await self._keep({keys[path]: fresh[path] for path in fresh})
+            done += len(paths)
         every = [_placed(f, facts.get(path)) for path in sorted(found) for f in found[path]]
         return LintReport(
-            findings=with_ids(every), checked=check.runs(), not_checked=tuple(check.notes)
+            findings=with_ids(every),
+            checked=(check.run,) if found else (),
+            not_checked=tuple(check.notes),
         )
 
     async def _keep(self, found: Mapping[CacheKey, list[Finding]]) -> None:
@@ -180,79 +206,101 @@ class _Check:
     """Runs ruff on some files at a time, and finds those that it dies of.
 
     Args:
+        read: Reads files.
+        facts: Facts by path.
         settings: How to ask.
         version: Version of ruff.
 
     Attributes:
+        run: All runs that gave a report, as one; without exit status if there was none.
         notes: What was not checked.
     """
 
-    def __init__(self, *, settings: RuffSettings, version: str) -> None:
+    def __init__(
+        self,
+        read: ReadContents,
+        facts: Mapping[str, FileFacts],
+        *,
+        settings: RuffSettings,
+        version: str,
+    ) -> None:
         self.notes: list[NotChecked] = []
+        self.run = ToolRun(name="ruff check", version=version, argv=_arguments(settings))
+        self._read = read
+        self._facts = facts
         self._settings = settings
         self._version = version
-        self._run: ToolRun | None = None
         self._deaths = 0
+        self._lost_ms = 0
 
-    def runs(self) -> tuple[ToolRun, ...]:
-        """Return the runs that gave a report, as one."""
-        return () if self._run is None else (self._run,)
-
-    async def files(self, read: ReadContents, paths: Sequence[str]) -> dict[str, list[Finding]]:
+    async def files(self, paths: Sequence[str]) -> dict[str, list[Finding]]:
         """Return the findings by path; what could not be checked is missing and noted."""
-        contents = await anyio.to_thread.run_sync(self._fitting, read, paths)
+        contents = await anyio.to_thread.run_sync(self._fitting, paths)
         found: dict[str, list[Finding]] = {}
-        await self._halves(contents, found)
+        await self._parts(contents, found)
         return found
 
-    def _fitting(self, read: ReadContents, paths: Sequence[str]) -> list[FileContent]:
+    def _fitting(self, paths: Sequence[str]) -> list[FileContent]:
         fitting: list[FileContent] = []
-        for content in read(paths):
-            source = content.content
-            reason = "it is binary" if is_binary(source) else is_safe_for_ruff(source)
+        for content in self._read(paths):
+            facts = self._facts.get(content.path) or read_facts(content.content, "python")
+            reason = unfit_for_ruff(content.content, facts)
             if reason is None:
                 fitting.append(content)
             else:
                 self.notes.append(NotChecked(what=content.path, reason=reason, tool="ruff"))
-        return fitting
+        # The largest first: where a run takes too long, they are asked apart.
+        return sorted(fitting, key=lambda content: (-len(content.content), content.path))
 
-    async def _halves(
+    async def _parts(
         self, contents: Sequence[FileContent], found: dict[str, list[Finding]]
     ) -> None:
-        """Check *contents*; where ruff dies of them, halve them until the culprit is alone."""
+        """Check *contents*; where ruff dies of them, in parts until the culprit is alone."""
         if not contents:
             return
-        if self._deaths >= _MOST_DEATHS:
-            reason = f"ruff has died of {self._deaths} other files of this project"
+        if self._deaths >= _MOST_DEATHS or self._lost_ms > _MOST_LOST_MS:
+            reason = f"ruff died {self._deaths} times on other files of this project"
             self.notes += [NotChecked(what=c.path, reason=reason, tool="ruff") for c in contents]
             return
-        result, argv = await _ruff(contents, self._settings)
+        timeout = _TIMEOUT if self._lost_ms == 0 else _TIMEOUT_AGAIN
+        result = await _ruff(contents, self._settings, timeout=timeout)
         if result.exit == 0 and not result.timed_out and not result.truncated:
-            found.update(await anyio.to_thread.run_sync(self._read, contents, result.stdout))
-            before = 0 if self._run is None else self._run.ms
-            self._run = ToolRun(
-                name="ruff check",
-                version=self._version,
-                argv=argv,
-                exit=result.exit,
-                ms=before + result.ms,
+            found.update(await anyio.to_thread.run_sync(self._report, contents, result.stdout))
+            self.run = msgspec.structs.replace(
+                self.run, exit=result.exit, ms=self.run.ms + result.ms
             )
-        elif len(contents) == 1:
+            return
+        self._lost_ms += result.ms
+        if len(contents) == 1:
             self._deaths += 1
             how = "took too long" if result.timed_out else f"ended with {result.exit}"
             note = NotChecked(what=contents[0].path, reason=f"ruff {how} on it", tool="ruff")
             self.notes.append(note)
-        else:
-            middle = len(contents) // 2
-            await self._halves(contents[:middle], found)
-            await self._halves(contents[middle:], found)
+            return
+        cut = max(1, len(contents) // (16 if result.timed_out else 2))
+        await self._parts(contents[:cut], found)
+        await self._parts(contents[cut:], found)
 
-    def _read(self, contents: Sequence[FileContent], report: bytes) -> dict[str, list[Finding]]:
+    def _report(self, contents: Sequence[FileContent], report: bytes) -> dict[str, list[Finding]]:
         lines = {c.path: c.content.decode("utf-8", "replace").split("\n") for c in contents}
         found: dict[str, list[Finding]] = {c.path: [] for c in contents}
         for finding in read_ruff(report, version=self._version, lines=lines):
             found[finding.path].append(finding)
         return found
+
+
+def _batches(sources: Sequence[Source]) -> Iterator[list[str]]:
+    """Yield the paths of *sources* in lists whose contents fit in memory."""
+    batch: list[str] = []
+    size = 0
+    for source in sources:
+        if batch and (len(batch) >= _BATCH_FILES or size + source.size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(source.path)
+        size += source.size
+    if batch:
+        yield batch
 
 
 def ruff_program() -> str | None:
@@ -265,38 +313,40 @@ def ruff_program() -> str | None:
         return shutil.which("ruff")
 
 
-def _key(path: str, digest: str, settings: RuffSettings, version: str) -> CacheKey:
+def _key(source: Source, settings: RuffSettings, version: str) -> CacheKey:
     # A few rules look at the name of the file, so it belongs to what the findings come from.
-    named = hashlib.sha256(f"{path}\0{digest}".encode()).hexdigest()
+    named = hashlib.sha256(f"{source.path}\0{source.sha256}".encode()).hexdigest()
     return CacheKey(sha256=named, kind="ruff", version=f"{version} {settings.arguments()}")
 
 
+def _arguments(settings: RuffSettings) -> tuple[str, ...]:
+    return ("ruff", "check", "--isolated", "--no-cache", *settings.arguments())
+
+
 async def _ruff(
-    contents: Sequence[FileContent], settings: RuffSettings
-) -> tuple[CommandResult, tuple[str, ...]]:
+    contents: Sequence[FileContent], settings: RuffSettings, *, timeout: float
+) -> CommandResult:
     program = await anyio.to_thread.run_sync(ruff_program) or "ruff"
     folder = await anyio.to_thread.run_sync(_copy, contents)
     try:
-        shown = ("ruff", "check", "--isolated", "--no-cache", *settings.arguments())
         result = await run_command(
             Command(
                 argv=(
                     program,
-                    *shown[1:],
+                    *_arguments(settings)[1:],
+                    *_EVERY_FILE,
                     "--output-format=json",
-                    "--force-exclude",
-                    "--no-respect-gitignore",
                     "--exit-zero",
                     "--quiet",
                     ".",
                 ),
                 cwd=folder,
                 environment={"RUST_MIN_STACK": _STACK},
-                timeout=60,
+                timeout=timeout,
             )
         )
         prefix = os.fsencode(folder) + b"/"
-        return msgspec.structs.replace(result, stdout=result.stdout.replace(prefix, b"")), shown
+        return msgspec.structs.replace(result, stdout=result.stdout.replace(prefix, b""))
     finally:
         await anyio.to_thread.run_sync(shutil.rmtree, folder)
 

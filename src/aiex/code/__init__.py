@@ -9,13 +9,10 @@ from aiex.code.graph import (
     cycles,
     import_graph,
 )
-from aiex.code.guess import (
-    guess_language,
-)
 from aiex.code.lint import (
     RUFF_SELECT,
-    is_safe_for_ruff,
     read_ruff,
+    unfit_for_ruff,
 )
 from aiex.code.lookup import (
     symbol_at,
@@ -62,14 +59,13 @@ __all__ = [
     "Traceback",
     "brief_of",
     "cycles",
-    "guess_language",
     "import_graph",
     "is_binary",
-    "is_safe_for_ruff",
     "language_of",
     "read_facts",
     "read_ruff",
     "read_traceback",
     "symbol_at",
     "symbols_named",
+    "unfit_for_ruff",
 ]

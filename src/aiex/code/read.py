@@ -23,7 +23,7 @@ __all__ = [
     "read_facts",
 ]
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Version of what `read_facts` finds; another version is another cache entry."""
 
 MAX_PARSE_BYTES = 2 << 20
@@ -151,6 +151,7 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
         docstring=walk.docstring,
         is_generated=_is_generated(source),
         error_lines=tuple(walk.error_lines),
+        depth=walk.deepest,
         not_checked=tuple(notes),
         version=FACTS_VERSION,
     )

@@ -71,6 +71,7 @@ class Walk:
         calls: Calls, in order.
         comment_spans: Byte ranges of the comments.
         error_lines: First lines where the text does not parse, 1-based.
+        deepest: Levels of the syntax tree.
     """
 
     def __init__(self, source: bytes, table: LanguageTable) -> None:
@@ -82,6 +83,7 @@ class Walk:
         self.error_lines: list[int] = []
         self.docstring: str | None = None
         self.lazy_depth = 0
+        self.deepest = 0
         self._table = table
         self._depth = 0
         self._scopes: list[_Scope] = []
@@ -109,6 +111,7 @@ class Walk:
                 self.comment_spans.append((node.start_byte, node.end_byte))
             if kind not in closed and cursor.goto_first_child():
                 self._depth += 1
+                self.deepest = max(self.deepest, self._depth)
                 continue
             while True:
                 self._leave()

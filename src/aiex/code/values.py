@@ -142,6 +142,8 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         docstring: Documentation of the file itself; `None` without one.
         is_generated: Whether a marker says that a program wrote it.
         error_lines: Lines where the text does not parse, 1-based, at most 20; empty if it does.
+        depth: Levels of its syntax tree, which long chains and deep nesting both add to; 0 if it
+            was not parsed.
         not_checked: What could not be read, and why.
         version: Version of this analysis; another version is another cache entry.
     """
@@ -154,5 +156,6 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     docstring: str | None = None
     is_generated: bool = False
     error_lines: tuple[int, ...] = ()
+    depth: int = 0
     not_checked: tuple[NotChecked, ...] = ()
     version: int = 1

@@ -12,7 +12,7 @@ from aiex.assistant.analyze import measures
 from aiex.assistant.analyze.finished import finished
 from aiex.assistant.analyze.history import History, HistoryReader
 from aiex.assistant.analyze.ranking import by_severity, hotspots, ranked
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.lint import LintReport, Ruff, RuffSettings, Source
 from aiex.assistant.project import Project, ProjectReader
 from aiex.assistant.verbs import Run
 from aiex.code import RUFF_SELECT, import_graph
@@ -72,11 +72,11 @@ class CodeAnalysis:
         async def tell(done: int, total: int) -> None:
             await run.emit(Progress(stage="checking", done=done, total=total))
 
-        python = {
-            path: digest
-            for path, digest in project.digests.items()
-            if project.files[path].language == "python"
-        }
+        python = [
+            Source(path=entry.path, sha256=project.digests[entry.path], size=entry.size)
+            for entry in project.scan.entries
+            if entry.path in project.files and project.files[entry.path].language == "python"
+        ]
         return await self._lint.check_many(
             python,
             partial(_read, files),
