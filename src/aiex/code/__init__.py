@@ -9,6 +9,9 @@ from aiex.code.graph import (
     cycles,
     import_graph,
 )
+from aiex.code.guess import (
+    guess_language,
+)
 from aiex.code.lint import (
     RUFF_SELECT,
     read_ruff,
@@ -59,6 +62,7 @@ __all__ = [
     "Traceback",
     "brief_of",
     "cycles",
+    "guess_language",
     "import_graph",
     "is_binary",
     "language_of",
