@@ -47,6 +47,13 @@ def _renderer(command: str) -> ModuleType:
     return import_module(f"aiex.interfaces.cli.render.{command.partition(' ')[0]}")
 
 
+def _forms(command: str) -> dict[str, Callable[[Finished], str]]:
+    """Return what writes a result of *command* in each form besides text and JSON."""
+    renderer = _renderer(command)
+    forms = getattr(renderer, "FORMS_OF", {}).get(command) or getattr(renderer, "FORMS", {})
+    return cast("dict[str, Callable[[Finished], str]]", forms)
+
+
 def check_form(command: str, asked: Globals) -> None:
     """Refuse a form that the command's result does not have, before anything is done.
 
@@ -55,7 +62,7 @@ def check_form(command: str, asked: Globals) -> None:
     """
     if asked.form in {"text", "json"}:
         return
-    forms = cast("dict[str, object]", getattr(_renderer(command), "FORMS", {}))
+    forms = _forms(command)
     if asked.form not in forms:
         raise UsageError(
             f"{command} has no form {asked.form}",
@@ -151,8 +158,7 @@ class View:
             self._not_checked(body)
             self._usage(body)
         else:
-            make = cast("Callable[[Finished], str]", _renderer(self._command).FORMS[form])
-            self._console.write(make(body))
+            self._console.write(_forms(self._command)[form](body))
 
     def _not_checked(self, body: Finished) -> None:
         missing = body.not_checked
