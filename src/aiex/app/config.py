@@ -6,6 +6,7 @@ This is the only module that reads the environment.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,7 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+@functools.cache
 def all_settings() -> tuple[Setting, ...]:
     """Return every setting, in the order of the tree."""
     return tuple(_settings())
@@ -111,11 +113,15 @@ def _settings() -> Iterator[Setting]:
             )
 
 
-def _annotation(branch: str, name: str) -> Any:
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
     import typing
 
-    cls = type(getattr(Settings(), branch))
-    return typing.get_type_hints(cls, include_extras=True)[name]
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def _annotation(branch: str, name: str) -> Any:
+    return _hints(type(getattr(Settings(), branch)))[name]
 
 
 def _meta_of(branch: str, name: str) -> msgspec.Meta:
