@@ -227,7 +227,8 @@ def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
     found: dict[str, object] = {}
     for branch, fields in tree.items():
         if not isinstance(fields, dict):
-            _refuse_unknown(branch, str(path))
+            if getattr(Settings(), branch, None) is None:
+                _refuse_unknown(branch, str(path))
             raise ConfigurationError(f"{path}: {branch} must be a table, [{branch}]")
         for name, value in fields.items():
             key = f"{branch}.{name}"
