@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from decimal import Decimal
@@ -25,6 +25,7 @@ from aiex.core import (
     ModelNotFoundError,
     OverloadedError,
     Principal,
+    Progress,
     RateLimitError,
     ReasoningDelta,
     Request,
@@ -693,3 +694,44 @@ async def test_no_endpoint_is_an_error() -> None:
     house = House()
     with pytest.raises(UnavailableError):
         await house.ask()
+
+
+class Fetched(Named):
+    """A provider whose model has to be fetched first, which takes a minute, or fails."""
+
+    def __init__(
+        self, provider: str, *scripts: Iterable[Step], clock: FakeClock, failure: AiexError | None
+    ) -> None:
+        super().__init__(provider, *scripts, clock=clock)
+        self._time = clock
+        self._failure = failure
+        self.prepared: list[tuple[str, bool]] = []
+
+    async def prepare(self, model: str, *, offline: bool) -> AsyncGenerator[Progress, None]:
+        self.prepared.append((model, offline))
+        yield Progress(stage="fetch", done=1, total=2, unit="bytes")
+        if self._failure is not None:
+            raise self._failure
+        self._time.advance(60)
+        yield Progress(stage="fetch", done=2, total=2, unit="bytes")
+
+
+async def test_a_model_is_fetched_before_it_is_asked_and_the_time_of_that_does_not_count() -> None:
+    clock = FakeClock()
+    provider = Fetched("first", says("hello"), clock=clock, failure=None)
+    house = House(provider, clock=clock, timeouts=Timeouts(total=30))
+    events = await house.ask(options=RunOptions(offline=True))
+    assert [type(event) for event in events[:3]] == [Progress, Progress, ModelChosen]
+    assert provider.prepared == [("first-1", True)]
+    assert text_of(events) == "hello"
+
+
+async def test_a_model_that_cannot_be_fetched_leaves_the_call_to_the_next() -> None:
+    clock = FakeClock()
+    failure = UnavailableError("no index")
+    house = House(
+        Fetched("first", clock=clock, failure=failure), Named("second", says("hi")), clock=clock
+    )
+    events = await house.ask()
+    assert chosen(events) == ["second"]
+    assert house.records.outcomes == ["ok"]

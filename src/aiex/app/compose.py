@@ -32,12 +32,12 @@ from aiex.context import (
 )
 from aiex.core import Request
 from aiex.gateway.local import LocalGateway
-from aiex.runtime import SystemClock
+from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
-    from aiex.llm import Adapter, Coordinator, Provider, Timeouts
+    from aiex.llm import Adapter, Coordinator, PackageIndex, Provider, Timeouts
 
 __all__ = ["House", "open_gateway"]
 
@@ -72,7 +72,9 @@ class House:
         self.interactions = await self._exits.enter_async_context(
             Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
         )
-        # Closed first: adapters, then what records their calls, then the store.
+        supervisor = Supervisor(clock=self.clock, entropy=random.random)
+        self.supervisor = await self._exits.enter_async_context(supervisor)
+        # Closed first: adapters, then their servers, what records calls, the store.
         self._exits.push_async_callback(self._close_models)
         self._exits.callback(self._close_files)
         return self._exits
@@ -233,7 +235,13 @@ class House:
         def adapter() -> Adapter:
             from aiex.llm.adapters.local import LocalAdapter
 
-            return LocalAdapter(self.places.models)
+            return LocalAdapter(
+                self.places.models,
+                supervisor=self.supervisor,
+                clock=self.clock,
+                entropy=random.random,
+                index=self.package_index,
+            )
 
         absent = find_spec("xllamacpp") is None
         return Provider(
@@ -243,6 +251,12 @@ class House:
             missing="the extra is not installed: pip install 'aiex[local]'" if absent else None,
             is_loopback=True,
         )
+
+    def package_index(self) -> PackageIndex:
+        """Return where packages come from on this machine. Blocks."""
+        from aiex.app.indexes import package_index
+
+        return package_index(self._env)
 
     def models(self) -> Models:
         """Return what verbs ask models with."""

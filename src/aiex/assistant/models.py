@@ -155,7 +155,7 @@ class Models:
         async with aclosing(stream) as events:
             async for event in events:
                 heard.take(event)
-                if isinstance(event, ModelChosen | Restarted | ModelEnded):
+                if isinstance(event, Progress | ModelChosen | Restarted | ModelEnded):
                     await run.emit(event)
                 elif isinstance(event, ReasoningDelta) and event.text:
                     await run.emit(ReasoningText(text=event.text))

@@ -3,12 +3,24 @@
 from aiex.llm.attempt import (
     total_of,
 )
+from aiex.llm.catalogue import (
+    CATALOGUE,
+    KnownModel,
+    WheelFile,
+)
 from aiex.llm.coordinator import (
     CallEvent,
     Coordinator,
 )
+from aiex.llm.download import (
+    Access,
+)
 from aiex.llm.estimates import (
     Estimate,
+)
+from aiex.llm.installed import (
+    InstalledModel,
+    ModelFolder,
 )
 from aiex.llm.ports import (
     Adapter,
@@ -17,6 +29,7 @@ from aiex.llm.ports import (
     Endpoint,
     Limiter,
     ModelInfo,
+    Preparable,
     Reservation,
     Strategy,
     Timeouts,
@@ -40,6 +53,9 @@ from aiex.llm.providers import (
     Providers,
     ProviderState,
 )
+from aiex.llm.pull import (
+    Puller,
+)
 from aiex.llm.retry import (
     FIRST_WAIT,
     LONGEST_WAIT,
@@ -54,13 +70,18 @@ from aiex.llm.strategies import (
 from aiex.llm.tokens import (
     TokenCounter,
 )
+from aiex.llm.wheels import (
+    PackageIndex,
+)
 
 __all__ = [
+    "CATALOGUE",
     "FIRST_WAIT",
     "LOCAL_PROVIDERS",
     "LONGEST_WAIT",
     "MOST_RETRIES",
     "STRATEGIES",
+    "Access",
     "Adapter",
     "CallEvent",
     "CallRecord",
@@ -68,21 +89,28 @@ __all__ = [
     "Coordinator",
     "Endpoint",
     "Estimate",
+    "InstalledModel",
+    "KnownModel",
     "Limiter",
+    "ModelFolder",
     "ModelInfo",
     "ModelPrices",
+    "PackageIndex",
+    "Preparable",
     "Price",
     "PriceTable",
     "Pricing",
     "Provider",
     "ProviderState",
     "Providers",
+    "Puller",
     "Rate",
     "Rates",
     "Reservation",
     "Strategy",
     "Timeouts",
     "TokenCounter",
+    "WheelFile",
     "derive_table",
     "encode_table",
     "in_order",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +28,7 @@ from aiex.core import (
     ModelCall,
     ModelChosen,
     ModelEnded,
+    Progress,
     Request,
     Restarted,
     UnavailableError,
@@ -36,7 +37,15 @@ from aiex.core import (
 )
 from aiex.llm.attempt import Attempt
 from aiex.llm.estimates import DEFAULT_OUTPUT, Estimate, check_cost, estimate_of
-from aiex.llm.ports import CallSink, Endpoint, Limiter, Reservation, Strategy, Timeouts
+from aiex.llm.ports import (
+    CallSink,
+    Endpoint,
+    Limiter,
+    Preparable,
+    Reservation,
+    Strategy,
+    Timeouts,
+)
 from aiex.llm.pricing import Pricing
 from aiex.llm.providers import Providers
 from aiex.llm.retry import LONGEST_WAIT, wait_before_retry
@@ -48,7 +57,7 @@ __all__ = ["CallEvent", "Coordinator"]
 
 _SECONDS_TO_RECORD = 5.0
 
-CallEvent = ModelChosen | Restarted | ModelEnded | Delta
+CallEvent = Progress | ModelChosen | Restarted | ModelEnded | Delta
 """What comes out of a call; the last is `ModelEnded`, right after the `Finish`."""
 
 
@@ -93,10 +102,8 @@ class Coordinator:
         self._strategy = strategy
         self._sleep = sleep
         self._in_flight: Counter[tuple[str, str]] = Counter()
-        self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._exits.enter_async_context(self._providers)
         return self
 
     async def __aexit__(
@@ -105,7 +112,7 @@ class Coordinator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._exits.__aexit__(kind, error, trace)
+        await self._providers.__aexit__(kind, error, trace)
 
     @property
     def providers(self) -> Providers:
@@ -140,6 +147,7 @@ class Coordinator:
     ) -> AsyncGenerator[CallEvent, None]:
         """Yield what happens until a reply is complete; closing it closes the upstream.
 
+        A model that has to be fetched first is, with `Progress`; the time of that does not count.
         Every attempt begins with `ModelChosen`; one of which anything was seen ends with
         `ModelEnded`, also when it broke off. `Restarted` stands before the attempt that begins a
         reply anew.
@@ -169,6 +177,11 @@ class Coordinator:
             attempt = self._attempt(call, run)
             try:
                 check_cost(attempt.estimate, most=None if most is None else most - spent)
+                begun_at = self._clock.monotonic()
+                async with aclosing(self._prepare(endpoint, request)) as steps:
+                    async for step in steps:
+                        yield step
+                run.ends_at += self._clock.monotonic() - begun_at
                 run.attempts += 1
                 yield ModelChosen(
                     provider=endpoint.provider,
@@ -226,6 +239,17 @@ class Coordinator:
 
     def _timeouts_of(self, endpoint: Endpoint) -> Timeouts:
         return self._timeouts.get(endpoint.provider) or Timeouts()
+
+    async def _prepare(
+        self, endpoint: Endpoint, request: Request
+    ) -> AsyncGenerator[Progress, None]:
+        adapter = await self._providers.adapter(endpoint.provider)
+        if not isinstance(adapter, Preparable):
+            return
+        prepared = adapter.prepare(endpoint.model, offline=request.options.offline)
+        async with aclosing(prepared) as steps:
+            async for step in steps:
+                yield step
 
     def _attempt(self, call: ModelCall, run: _Run) -> Attempt:
         endpoint = run.endpoint

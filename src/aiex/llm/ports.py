@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from aiex.core import Delta, Embedding, ModelCall, Principal, Usage
+from aiex.core import Delta, Embedding, ModelCall, Principal, Progress, Usage
 
 __all__ = [
     "Adapter",
@@ -18,6 +18,7 @@ __all__ = [
     "Endpoint",
     "Limiter",
     "ModelInfo",
+    "Preparable",
     "Reservation",
     "Strategy",
     "Timeouts",
@@ -109,6 +110,22 @@ class Adapter(AbstractAsyncContextManager["Adapter"], Protocol):
 
     async def probe(self) -> None:
         """Return if the provider answers; cheap, and never a paid completion."""
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An adapter some of whose models have to be fetched before their first call."""
+
+    def prepare(self, model: str, *, offline: bool) -> AsyncGenerator[Progress, None]:
+        """Yield how far *model* is until it can be asked; nothing if it can be at once.
+
+        Args:
+            model: Name of the model.
+            offline: Whether no connection to another machine may be opened.
+
+        Raises:
+            UnavailableError: It cannot be had, or not now.
+        """
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ __all__ = ["ChildProcess"]
 _LONGEST_LINE = 64 * 1024
 _KEPT_BYTES = 64 * 1024
 _SHOWN_CHARACTERS = 600
+_LAST_WORDS_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -90,10 +91,11 @@ class ChildProcess:
         self._said.clear()
         process = await self._open()
         self._process = process
+        heard = anyio.Event()
         failure: AiexError | None = None
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep, process.stderr)
+                tasks.start_soon(self._keep, process.stderr, heard)
                 try:
                     ready(await self._ready_line(process))
                     tasks.start_soon(_discard, process.stdout)
@@ -102,7 +104,9 @@ class ChildProcess:
                     failure = error  # raised below: a task group would wrap it
                 finally:
                     await self._stop(process)
-                # A grandchild could hold the pipes open for ever.
+                # What it said last may be on its way; but who holds the pipe may live for ever.
+                with anyio.move_on_after(_LAST_WORDS_SECONDS):
+                    await heard.wait()
                 tasks.cancel_scope.cancel()
         finally:
             self._process = None
@@ -160,11 +164,12 @@ class ChildProcess:
             _signal(process, signal.SIGKILL)  # what it started, too; its pid names the group
             await process.wait()
 
-    async def _keep(self, stderr: ByteReceiveStream | None) -> None:
+    async def _keep(self, stderr: ByteReceiveStream | None, heard: anyio.Event) -> None:
         assert stderr is not None
         async for piece in stderr:
             self._said += piece
             del self._said[:-_KEPT_BYTES]
+        heard.set()
 
     def _last_words(self) -> str | None:
         said = self.stderr.strip()[-_SHOWN_CHARACTERS:]

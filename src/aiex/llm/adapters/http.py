@@ -121,6 +121,8 @@ class Upstream:
         api_key: Gives the key for each call, or `None`; must not block.
         headers: Gives the headers for a key; by default a bearer token.
         max_reply_bytes: Most bytes of one answer.
+        reuses_connections: Whether to keep connections; some servers close them when they are
+            about to be used again.
 
     Attributes:
         rate_limits: Rates that the latest answer told of.
@@ -138,6 +140,7 @@ class Upstream:
         api_key: Callable[[], str | None] = no_key,
         headers: Callable[[str | None], Mapping[str, str]] = bearer,
         max_reply_bytes: int = MAX_REPLY_BYTES,
+        reuses_connections: bool = True,
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -149,6 +152,7 @@ class Upstream:
         self._api_key = api_key
         self._headers = headers
         self._max_reply_bytes = max_reply_bytes
+        self._reuses_connections = reuses_connections
         self._session: aiohttp.ClientSession | None = None
         self.rate_limits: tuple[RateLimit, ...] = ()
 
@@ -162,6 +166,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=not self._reuses_connections),
             timeout=aiohttp.ClientTimeout(total=None),
             # A compressed stream would come in lumps.
             headers={"Accept-Encoding": "identity", "User-Agent": "aiex"},

@@ -41,6 +41,7 @@ class OpenAIAdapter:
         dialect: How the server differs from OpenAI on the wire of chat completions.
         counts_tokens: Whether the server has /responses/input_tokens.
         timeouts: For everything but `stream`, which gets its own.
+        reuses_connections: Whether to keep connections for further calls.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class OpenAIAdapter:
         dialect: Dialect | None = None,
         counts_tokens: bool = False,
         timeouts: Timeouts | None = None,
+        reuses_connections: bool = True,
     ) -> None:
         self._provider = provider
         self._api = api
@@ -60,7 +62,11 @@ class OpenAIAdapter:
         self._counts_tokens = counts_tokens
         self._timeouts = timeouts or Timeouts(total=60.0)
         self._upstream = Upstream(
-            base_url, provider=provider, decode_error=decode_error, api_key=api_key
+            base_url,
+            provider=provider,
+            decode_error=decode_error,
+            api_key=api_key,
+            reuses_connections=reuses_connections,
         )
 
     @property
