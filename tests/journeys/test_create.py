@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from aiex.testing.fake_openai import FakeOpenAI, Scripted
 
@@ -55,6 +58,37 @@ def test_a_module_is_proposed_formatted_and_written_only_when_it_is_applied(
         check=True,
         capture_output=True,
     )
+
+
+@pytest.mark.skipif(shutil.which("mix") is None, reason="Elixir (mix) is not installed")
+def test_an_elixir_module_is_written_in_an_elixir_project(cli: Cli, answering: Answering) -> None:
+    answering(
+        Scripted(
+            text="```elixir\ndefmodule Shop.Cart do\n def total(xs),do: Enum.sum(xs)\nend\n```"
+        ),
+        Scripted(
+            text="```elixir\ndefmodule Shop.CartTest do\n  use ExUnit.Case\n\n"
+            '  test "adds" do\n    assert Shop.Cart.total([1, 2]) == 3\n  end\nend\n```'
+        ),
+    )
+    folder = cli.project / "fair"
+    assert cli("create", "project", "fair", "--language", "elixir").code == 0
+    # A formatter's file that would be evaluated: whoever runs it leaves a trace.
+    (folder / ".formatter.exs").write_text('File.write!("ran", ""); [inputs: []]\n')
+
+    words = ("create", "module", "Shop.Cart", "adds up", "--test", "--apply", "--json")
+    ended = cli("-C", "fair", *words)
+
+    assert ended.code == 0, ended.err
+    names = [check["name"] for check in ended.json["change"]["checks"]]
+    assert "mix format" in names
+    assert "def total(xs), do: Enum.sum(xs)" in (folder / "lib/shop/cart.ex").read_text()
+    assert not (folder / "ran").exists()
+    (folder / ".formatter.exs").unlink()
+    ran = subprocess.run(
+        ["mix", "test"], cwd=folder, env=cli.env, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_a_proposal_is_not_applied_to_a_tree_that_moved_on(cli: Cli, answering: Answering) -> None:

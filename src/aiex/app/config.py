@@ -121,7 +121,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _annotation(branch: str, name: str) -> Any:
-    return _hints(type(getattr(Settings(), branch)))[name]
+    cls: type = type(getattr(Settings(), branch))
+    return _hints(cls)[name]
 
 
 def _meta_of(branch: str, name: str) -> msgspec.Meta:

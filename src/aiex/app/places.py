@@ -22,6 +22,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         spill: Folder of records that the store could not take.
         replies: Folder of replies that could not be used.
         models: Folder of the embedded models.
+        prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
     state: Path
@@ -31,6 +32,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     spill: Path
     replies: Path
     models: Path
+    prices: Path
 
 
 def places_of(settings: StateSettings) -> Places:
@@ -53,4 +55,5 @@ def places_of(settings: StateSettings) -> Places:
         spill=state / "spill",
         replies=state / "replies",
         models=models,
+        prices=state / "prices.json",
     )

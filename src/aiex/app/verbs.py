@@ -34,6 +34,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "create_module": _create_module,
         "create_project": _create_project,
         "change": _change,
+        "model": _model,
         "doctor": _doctor,
     }
     return {name: partial(_Recovering, make, house) for name, make in made.items()}
@@ -138,4 +139,23 @@ def _doctor(house: House) -> Verb[Any]:
         store=house.store,
         state=house.places.state,
         sources=house.sources,
+    )
+
+
+def _model(house: House) -> Verb[Any]:
+    from aiex.app.config import set_user
+    from aiex.assistant.model import ModelVerb
+    from aiex.llm import ModelFolder, Puller
+
+    coordinator = house.coordinator()
+    folder = ModelFolder(house.places.models)
+    return ModelVerb(
+        models=house.models(),
+        providers=coordinator.providers,
+        pricing=coordinator.pricing,
+        puller=Puller(folder, index=house.package_index),
+        folder=folder,
+        set_default=lambda name: set_user(house.env, "model.default", name),
+        default=house.settings.model.default,
+        prices=house.places.prices,
     )
