@@ -18,6 +18,7 @@ from aiex.core import (
     ChildError,
     Delta,
     Embedding,
+    IncompleteStreamError,
     InvalidCallError,
     ModelCall,
     ModelNotFoundError,
@@ -36,17 +37,19 @@ from aiex.llm.wheels import PackageIndex
 from aiex.runtime import Child, ChildProcess, Clock, Restarts, Started, Supervisor
 from aiex.wires.openai_chat import Dialect
 
-__all__ = ["LocalAdapter"]
+__all__ = ["SERVER_PROGRAM", "LocalAdapter"]
 
 _NAME = "local"
 _CONTEXT_TOKENS = 4096
 _LOAD_SECONDS = 600.0
+_NOTICE_SECONDS = 0.5
 _DIALECT = Dialect(
     max_tokens_key="max_tokens", reasoning_key="reasoning_content", developer_role=False
 )
 _RESTARTS = Restarts(most=3, window=60.0, first_wait=0.25, longest_wait=10.0)
 # By its path and with -P: neither Aiex nor anything in the folder of the user is imported.
-_PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("local_server.py")))
+SERVER_PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("local_server.py")))
+"""Program and first arguments of the server."""
 
 
 class _Said(msgspec.Struct):
@@ -82,7 +85,7 @@ class LocalAdapter:
         entropy: Callable[[], float],
         index: Callable[[], PackageIndex] = PackageIndex,
         context_tokens: int = _CONTEXT_TOKENS,
-        program: Sequence[str] = _PROGRAM,
+        program: Sequence[str] = SERVER_PROGRAM,
     ) -> None:
         self._folder = ModelFolder(models)
         self._puller = Puller(self._folder, index=index)
@@ -132,28 +135,33 @@ class LocalAdapter:
 
     async def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`. Loading is part of the wait."""
-        async with (
-            self._used(call.model, timeouts) as upstream,
-            aclosing(upstream.stream(call, timeouts=timeouts)) as deltas,
-        ):
-            async for delta in deltas:
-                yield delta
+        async with self._used(call.model, timeouts) as server:
+            upstream = await server.connect()
+            url = server.url
+            try:
+                async with aclosing(upstream.stream(call, timeouts=timeouts)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+            except (OverloadedError, IncompleteStreamError) as error:
+                if error.status is None and await server.has_left(url):
+                    error.hint = f"the server of {call.model} crashed; it is started again"
+                raise
 
     @asynccontextmanager
-    async def _used(self, model: str, timeouts: Timeouts) -> AsyncGenerator[OpenAIAdapter, None]:
-        """Give the way to the model's child, which does not make room meanwhile."""
+    async def _used(self, model: str, timeouts: Timeouts) -> AsyncGenerator[_Server, None]:
+        """Give the model's child once it is up; it does not make room meanwhile."""
         server = None
         try:
             try:
                 with anyio.fail_after(timeouts.first_token):
                     server = await self._server(model)
                     server.in_flight += 1
-                    upstream = await server.connect()
+                    await server.connect()
             except TimeoutError as error:
                 raise OverloadedError(
                     f"{model} was not loaded within {timeouts.first_token:g} s", provider=_NAME
                 ) from error
-            yield upstream
+            yield server
         finally:
             if server is not None:
                 server.in_flight -= 1
@@ -333,6 +341,13 @@ class _Server:
             if before is not None:
                 await before.__aexit__(None, None, None)
         return self._upstream
+
+    async def has_left(self, url: str | None) -> bool:
+        """Return whether the child that was at *url* ended; a broken connection tells first."""
+        with anyio.move_on_after(_NOTICE_SECONDS):
+            while self.url == url:
+                await self._changed.wait()
+        return self.url != url
 
     async def disconnect(self) -> None:
         """Close the connections."""
