@@ -84,6 +84,24 @@ def test_a_traceback_is_explained_by_the_code_of_its_frames(cli: Cli, answering:
     assert "def bill(prices" in json.dumps(fake.bodies[0]["messages"])
 
 
+def test_a_folder_that_is_no_project_is_not_searched(cli: Cli) -> None:
+    (cli.project / "pyproject.toml").unlink()
+
+    document = cli("explain", "shop/cart.py", "--facts-only", "--json").json
+
+    assert "callers" not in document["data"]["facts"]
+    assert document["not_checked"][0]["what"] == "callers and callees in other files"
+
+
+def test_a_reply_that_was_cut_is_said_to_be(cli: Cli, answering: Answering) -> None:
+    answering(Scripted(text="It adds and", finish="length"))
+
+    ended = cli("explain", "shop/cart.py", "--max-tokens", "3")
+
+    assert ended.code == 0
+    assert "cut at 3 tokens" in ended.err
+
+
 def test_without_a_model_the_facts_are_the_answer(cli: Cli) -> None:
     ended = cli("explain", "shop/cart.py")
 

@@ -33,6 +33,7 @@ from aiex.core import (
     ModelReply,
     OverloadedError,
     Principal,
+    Progress,
     RateLimitError,
     Request,
     Restarted,
@@ -329,7 +330,7 @@ async def ask(coordinator: Coordinator, wire: str, text: str) -> ModelReply:
         async for event in events:
             if isinstance(event, Restarted):
                 builder = ReplyBuilder()
-            elif not isinstance(event, ModelChosen | ModelEnded):
+            elif not isinstance(event, ModelChosen | ModelEnded | Progress):
                 builder.add(event)
     return builder.reply()
 

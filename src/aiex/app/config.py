@@ -16,6 +16,7 @@ from typing import Any, cast, get_args, get_origin
 import msgspec
 
 from aiex.app.settings import Settings
+from aiex.assistant.project import looks_like_project
 from aiex.core import ConfigurationError, NotFoundError
 
 __all__ = [
@@ -37,18 +38,6 @@ PROFILES: dict[str, dict[str, object]] = {
 }
 """What each profile (`AIEX_PROFILE`) sets instead of the defaults."""
 
-_ROOT_MARKS = (
-    ".git",
-    "aiex.toml",
-    "pyproject.toml",
-    "mix.exs",
-    "package.json",
-    "go.mod",
-    "Cargo.toml",
-    "pom.xml",
-    "build.gradle",
-    "setup.py",
-)
 _SECRET = ("key", "token", "secret", "password")
 
 
@@ -160,7 +149,7 @@ def find_root(start: Path) -> Path:
     """Return the nearest folder at or above *start* that looks like a project; *start* if none."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        if any((folder / mark).exists() for mark in _ROOT_MARKS):
+        if looks_like_project(folder):
             return folder
     return start
 

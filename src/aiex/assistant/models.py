@@ -164,6 +164,9 @@ class Models:
                 elif isinstance(event, TextDelta):
                     stage = "the model writes"
                     await run.emit(Progress(stage=stage, done=heard.length, unit="characters"))
+        if streams and heard.finish.reason == "length":
+            cut = f"the reply was cut at {output_tokens} tokens; allow more with --max-tokens"
+            await run.emit(Notice(text=cut, level="warning"))
         for warning in heard.finish.warnings:
             await run.emit(Notice(text=warning, level="warning"))
         await self._keep_shown(request.id, heard, pieces, left_out)

@@ -28,7 +28,20 @@ from aiex.context import AnalysisCache, CacheKey, DigestCache
 from aiex.core import AiexError, NotChecked, Progress, Request, StoreError, UsageError
 from aiex.sandbox import FileContent, Files, Git, Scan, ScanEntry
 
-__all__ = ["OpenFiles", "OpenGit", "Project", "ProjectReader", "batches"]
+__all__ = ["OpenFiles", "OpenGit", "Project", "ProjectReader", "batches", "looks_like_project"]
+
+_PROJECT_MARKS = (
+    ".git",
+    "aiex.toml",
+    "pyproject.toml",
+    "mix.exs",
+    "package.json",
+    "go.mod",
+    "Cargo.toml",
+    "pom.xml",
+    "build.gradle",
+    "setup.py",
+)
 
 _BATCH_FILES = 256
 _BATCH_BYTES = 4 << 20
@@ -41,6 +54,11 @@ OpenFiles = Callable[[Request], Files]
 
 OpenGit = Callable[[Path], Git]
 """Opens the history of a root."""
+
+
+def looks_like_project(folder: Path) -> bool:
+    """Return whether *folder* has what the root of a project has; nothing in it is opened."""
+    return any((folder / mark).exists() for mark in _PROJECT_MARKS)
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):

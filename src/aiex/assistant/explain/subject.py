@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import anyio.to_thread
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from aiex.assistant.explain.context import around, items_of_file, items_of_symbol, neighbour_paths
 from aiex.assistant.explain.facts import facts_of_file, facts_of_symbol, facts_of_text
 from aiex.assistant.lint import LintReport, Ruff, RuffSettings
-from aiex.assistant.project import Project, ProjectReader
+from aiex.assistant.project import ProjectReader, looks_like_project
 from aiex.assistant.verbs import Run
 from aiex.code import (
     RUFF_SELECT,
@@ -85,9 +85,9 @@ async def subject_of_code(
         return Subject(facts=facts, items=(item, *attached), not_checked=(missing,))
     file = await anyio.to_thread.run_sync(read_facts, content.content, language)
     symbol = _symbol(arguments, content.path, file)
-    project = await reader.read(run)
+    around, unread = await _around(reader, run)
     report = await _lint(lint, run, content, file)
-    facts = _facts(content.path, file, symbol, project, report.findings)
+    facts = _facts(content.path, file, symbol, around, report.findings)
     texts = await _texts(reader.open(run.request), facts)
     text = content.content.decode("utf-8", "replace")
     if symbol is None:
@@ -98,9 +98,20 @@ async def subject_of_code(
     return Subject(
         facts=facts,
         items=(*items, *attached),
-        not_checked=(*file.not_checked, *report.not_checked),
+        not_checked=(*file.not_checked, *report.not_checked, *unread),
         checked=report.checked,
     )
+
+
+async def _around(
+    reader: ProjectReader, run: Run
+) -> tuple[Mapping[str, FileFacts], Sequence[NotChecked]]:
+    """Return the facts of the other files; none where the folder is no project but anything."""
+    files = reader.open(run.request)
+    if not await anyio.to_thread.run_sync(looks_like_project, Path(files.root)):
+        reason = f"{files.root} looks like no project: it has no .git, pyproject.toml or the like"
+        return {}, (NotChecked(what="callers and callees in other files", reason=reason),)
+    return (await reader.read(run)).files, ()
 
 
 async def _lint(ruff: Ruff, run: Run, content: FileContent, file: FileFacts) -> LintReport:
@@ -118,10 +129,10 @@ def _facts(
     path: str,
     file: FileFacts,
     symbol: Symbol | None,
-    project: Project,
+    around: Mapping[str, FileFacts],
     findings: Sequence[Finding],
 ) -> ExplainFacts:
-    files = {**project.files, path: file}
+    files = {**around, path: file}
     imports = import_graph(files).edges
     index = SymbolIndex(files, imports)
     if symbol is None:
