@@ -36,6 +36,16 @@ def test_python_packages_are_found_in_src_layouts_and_by_relative_imports() -> N
     }
 
 
+def test_a_part_of_a_project_finds_its_imports_without_the_packages_around_it() -> None:
+    assert edges(
+        {
+            "src/shop/web/__init__.py": "",
+            "src/shop/web/views.py": "from shop.web.forms import form\n",
+            "src/shop/web/forms.py": "",
+        }
+    ) == {"src/shop/web/views.py": {"src/shop/web/forms.py"}}
+
+
 def test_only_imports_that_run_at_load_count_as_eager() -> None:
     files = {
         "a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\n",

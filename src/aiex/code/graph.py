@@ -247,11 +247,12 @@ def _python_modules(paths: Iterable[str]) -> dict[str, list[str]]:
         if parts[-1] == "__init__":
             parts.pop()
         folders = list(PurePosixPath(path).parent.parts)
-        # The path begins above the topmost package that holds the file.
+        # The path begins above the topmost package that holds the file, or higher, where a
+        # package without __init__.py is around it or only a part of the project was read.
         start = len(folders)
         while start > 0 and "/".join([*folders[:start], "__init__.py"]) in known:
             start -= 1
-        for begin in {start, 0}:
+        for begin in range(start + 1):
             if parts[begin:]:
                 modules.setdefault(".".join(parts[begin:]), []).append(path)
     return modules
