@@ -110,6 +110,22 @@ def test_a_proposal_is_applied_once(cli: Cli, answering: Answering) -> None:
     assert cli("change", "apply", identifier).code == 7
 
 
+def test_the_model_sees_neighbours_and_the_projects_conventions(
+    cli: Cli, answering: Answering
+) -> None:
+    fake = answering(Scripted(text=_MODULE))
+    (cli.project / "AGENTS.md").write_text("Prices are whole cents.\n")
+    (cli.project / "shop/prices.py").write_text('"""Prices."""\n' + "RATE = 19\n" * 30)
+
+    cli("create", "module", "discount", "takes percents off")
+
+    prompt = fake.bodies[0]["messages"][-1]["content"]
+    assert "AGENTS.md, its conventions:" in prompt
+    assert "Prices are whole cents." in prompt
+    assert "shop/prices.py, a neighbour" in prompt
+    assert "takes percents off" in prompt
+
+
 def test_a_file_that_exists_is_never_replaced_unasked(cli: Cli, answering: Answering) -> None:
     fake = answering(Scripted(text=_MODULE))
 

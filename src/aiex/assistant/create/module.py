@@ -118,17 +118,14 @@ class CreateModule:
         # Half of the window at most: a style is seen in a page or two.
         room = chosen.room(reply_tokens(run.request.options)) // 2 - bare
         fitted: Fitted = fit(
-            [
-                Item(path=path, start_line=1, text=text, reason="a neighbour, for its style")
-                for path, text in around.examples
-            ],
+            _items(around),
             max(0, room),
             count,
         )
         return Task(
             path=place.path,
             language=language,
-            messages=messages([(s.item.path, s.text) for s in fitted.shown]),
+            messages=messages([(f"{s.item.path}, {s.item.reason}", s.text) for s in fitted.shown]),
             pieces=[
                 piece_of(s.item.path, s.text, reason=s.item.reason, tokens=s.tokens, form=s.form)
                 for s in fitted.shown
@@ -222,6 +219,17 @@ def _place(files: Files, arguments: CreateModuleArguments) -> tuple[Placement, L
             hint="choose another place with --path FILE, or replace it with --overwrite",
         )
     return place, "python" if language == "python" else "elixir"
+
+
+def _items(around: Surroundings) -> list[Item]:
+    shown = [
+        Item(path=path, start_line=1, text=text, reason="a neighbour, for its style")
+        for path, text in around.examples
+    ]
+    if around.conventions.strip():
+        text = around.conventions
+        shown.insert(0, Item(path="AGENTS.md", start_line=1, text=text, reason="its conventions"))
+    return shown
 
 
 def _tests(task: Task, place: Placement, source: str) -> Task:

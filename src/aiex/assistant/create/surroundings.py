@@ -11,6 +11,7 @@ from aiex.sandbox import FileContent, Files
 
 __all__ = ["Surroundings", "read_surroundings"]
 
+_CONVENTIONS = "AGENTS.md"
 _MOST_EXAMPLES = 2
 _EXAMPLE_BYTES = range(200, 24_000)
 _SUFFIXES = {"python": ".py", "elixir": ".ex"}
@@ -22,11 +23,13 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         before: Content of the files that stand where the new ones shall, by path.
+        conventions: Text of the project's AGENTS.md; empty without one.
         examples: Path and text of neighbours, nearest first.
         line_length: Longest line that the project's formatter makes, in columns.
     """
 
     before: dict[str, bytes]
+    conventions: str
     examples: tuple[tuple[str, str], ...]
     line_length: int
 
@@ -49,6 +52,7 @@ def read_surroundings(files: Files, place: Placement, language: str) -> Surround
     lengths = [match for raw in settings.values() if (match := _LINE_LENGTH.search(raw))]
     return Surroundings(
         before=_read(files, *wanted),
+        conventions=_read(files, _CONVENTIONS).get(_CONVENTIONS, b"").decode("utf-8", "replace"),
         examples=tuple((path, raw.decode("utf-8", "replace")) for path, raw in examples.items()),
         line_length=int(lengths[0][1]) if lengths else 88,
     )
