@@ -26,6 +26,7 @@ __all__ = ["LintReport", "ReadContents", "Ruff", "RuffSettings", "Source", "ruff
 
 _BATCH_FILES = 500
 _BATCH_BYTES = 4 << 20
+_MOST_REPORT_BYTES = 8 << 20
 _TIMEOUT = 10.0
 _TIMEOUT_AGAIN = 3.0
 _MOST_DEATHS = 16
@@ -273,8 +274,7 @@ class _Check:
         self._lost_ms += result.ms
         if len(contents) == 1:
             self._deaths += 1
-            how = "took too long" if result.timed_out else f"ended with {result.exit}"
-            note = NotChecked(what=contents[0].path, reason=f"ruff {how} on it", tool="ruff")
+            note = NotChecked(what=contents[0].path, reason=_why(result), tool="ruff")
             self.notes.append(note)
             return
         cut = max(1, len(contents) // (16 if result.timed_out else 2))
@@ -287,6 +287,14 @@ class _Check:
         for finding in read_ruff(report, version=self._version, lines=lines):
             found[finding.path].append(finding)
         return found
+
+
+def _why(result: CommandResult) -> str:
+    if result.timed_out:
+        return "ruff took too long on it"
+    if result.truncated:
+        return f"ruff reports more than {_MOST_REPORT_BYTES >> 20} MiB about it"
+    return f"ruff ended with {result.exit} on it"
 
 
 def _batches(sources: Sequence[Source]) -> Iterator[list[str]]:
@@ -343,6 +351,7 @@ async def _ruff(
                 cwd=folder,
                 environment={"RUST_MIN_STACK": _STACK},
                 timeout=timeout,
+                max_output_bytes=_MOST_REPORT_BYTES,
             )
         )
         prefix = os.fsencode(folder) + b"/"

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from pathspec import GitIgnoreSpec
 
 from aiex.core import NotChecked
+from aiex.sandbox.ignore import IgnoreFile, MatchingTime
 from aiex.sandbox.openat import open_beneath
 from aiex.sandbox.paths import printable, protected_by
 
@@ -75,6 +75,7 @@ class _LeftOut:
     """Names what is passed by, up to a bound, and counts the rest by reason."""
 
     def __init__(self) -> None:
+        self.matching = MatchingTime()
         self.named: list[NotChecked] = []
         self._more: dict[str, int] = {}
 
@@ -88,6 +89,10 @@ class _LeftOut:
         self._more[reason] = self._more.get(reason, 0) + 1
 
     def all(self) -> tuple[NotChecked, ...]:
+        if self.matching.skipped:
+            reason = "it has too many wildcards or comes after too many others"
+            what = f"rules of .gitignore files for {self.matching.skipped} paths"
+            self.named.append(NotChecked(what=what, reason=reason))
         more = [
             NotChecked(what=f"{number} more", reason=reason)
             for reason, number in sorted(self._more.items())
@@ -95,7 +100,7 @@ class _LeftOut:
         return (*self.named, *more)
 
 
-Rules = tuple[tuple[str, GitIgnoreSpec], ...]
+Rules = tuple[tuple[str, IgnoreFile], ...]
 
 
 def entry_of(path: str, status: os.stat_result) -> ScanEntry:
@@ -170,7 +175,7 @@ def _rules_above(root: int, names: tuple[str, ...]) -> Rules:
     return rules
 
 
-def _ignore_file(directory: int, path: str) -> GitIgnoreSpec | None:
+def _ignore_file(directory: int, path: str) -> IgnoreFile | None:
     try:
         handle, _ = open_beneath(directory, tuple(path.split("/")), os.O_RDONLY)
     except OSError:
@@ -182,15 +187,15 @@ def _ignore_file(directory: int, path: str) -> GitIgnoreSpec | None:
     finally:
         os.close(handle)
     try:
-        return GitIgnoreSpec.from_lines(lines.split("\n"))
+        return IgnoreFile(lines.split("\n"))
     except ValueError:
         return None
 
 
-def _is_ignored(path: str, rules: Rules) -> bool:
+def _is_ignored(path: str, rules: Rules, spent: MatchingTime) -> bool:
     """Return what the nearest rule that speaks of *path* says; a folder's path ends in `/`."""
     for prefix, spec in reversed(rules):
-        verdict = spec.check_file(path[len(prefix) :]).include
+        verdict = spec.verdict(path[len(prefix) :], spent)
         if verdict is not None:
             return verdict
     return False
@@ -273,7 +278,7 @@ def _files(
         if not ignored:
             if is_folder and _is_filled_by_a_tool(entry.name, names):
                 continue
-            if rules and _is_ignored(f"{path}/" if is_folder else path, rules):
+            if rules and _is_ignored(f"{path}/" if is_folder else path, rules, left_out.matching):
                 continue
         if is_folder:
             folders.append(entry.name)
