@@ -268,4 +268,4 @@ def test_a_wait_is_between_half_and_all_of_its_bound(failures: int, entropy: flo
     restarts = Restarts()
     wait = restarts.wait(failures, entropy=entropy)
     full = min(restarts.longest_wait, restarts.first_wait * 2.0 ** min(failures - 1, 32))
-    assert full / 2 <= wait < full
+    assert full / 2 <= wait <= full
