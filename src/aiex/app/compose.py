@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import os
 import random
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -37,7 +38,7 @@ from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
-    from aiex.llm import Adapter, Coordinator, PackageIndex, Provider, Timeouts
+    from aiex.llm import Adapter, Coordinator, PackageIndex, PriceTable, Provider, Timeouts
 
 __all__ = ["House", "open_gateway"]
 
@@ -55,7 +56,7 @@ class House:
         self.places: Places = places_of(self.settings.state)
         self.clock = SystemClock()
         self.sources = {"profile": loaded.profile, "settings": str(user_file(env))}
-        self._env = env
+        self.env = env
         self._keys = KeySource(env, self.settings.model.keyring)
         self._exits = AsyncExitStack()
         self._files: dict[tuple[str, str], Files] = {}
@@ -115,9 +116,9 @@ class House:
     def coordinator(self) -> Coordinator:
         """Return what asks models."""
         if self._coordinator is None:
-            from aiex.llm import Coordinator, Pricing, Providers, TokenCounter, load_table
+            from aiex.llm import Coordinator, Pricing, Providers, TokenCounter
 
-            pricing = Pricing(load_table())
+            pricing = Pricing(self._prices())
             providers = Providers(
                 self._providers(), pricing=pricing, default_model=self.settings.model.default
             )
@@ -131,6 +132,16 @@ class House:
                 timeouts={name: self._timeouts(name) for name in self.settings.model.order},
             )
         return self._coordinator
+
+    def _prices(self) -> PriceTable:
+        """Return the newer of the table that is shipped and the one that was derived here."""
+        from aiex.llm import load_table
+
+        shipped = load_table()
+        if not self.places.prices.exists():
+            return shipped
+        derived = load_table(self.places.prices)
+        return derived if _release(derived) > _release(shipped) else shipped
 
     def _timeouts(self, provider: str) -> Timeouts:
         from aiex.llm import Timeouts
@@ -256,7 +267,7 @@ class House:
         """Return where packages come from on this machine. Blocks."""
         from aiex.app.indexes import package_index
 
-        return package_index(self._env)
+        return package_index(self.env)
 
     def models(self) -> Models:
         """Return what verbs ask models with."""
@@ -275,6 +286,10 @@ class House:
     def digests(self) -> DigestCache:
         """Return the digests of files that did not change."""
         return DigestCache(self.store)
+
+
+def _release(table: PriceTable) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall("[0-9]+", table.version))
 
 
 def _is_loopback(url: str) -> bool:
