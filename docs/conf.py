@@ -31,7 +31,7 @@ autodoc_default_options = {"members": True, "imported-members": True, "show-inhe
 napoleon_google_docstring = True
 napoleon_use_ivar = True
 doctest_global_setup = "\n".join(f"from aiex.{room} import *" for room in ROOMS)
-doctest_global_setup += "\nfrom aiex.testing.scripted import *"
+doctest_global_setup += "\nfrom aiex.testing.scripted import *\nfrom datetime import UTC, datetime"
 default_role = "code"
 
 

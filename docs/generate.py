@@ -69,9 +69,9 @@ def _configuration() -> str:
         "",
         (
             "Flags win over `AIEX_*` variables, these over the project's `aiex.toml`, this over "
-            "`[tool.aiex]` in its `pyproject.toml`, this over your own file (`aiex config path`), and "
-            "this over the profile and the defaults. `aiex config show --origin` says where each value "
-            "comes from. A setting marked *yours alone* cannot be set by a project's files: it "
+            "`[tool.aiex]` in its `pyproject.toml`, this over your own file (`aiex config path`), "
+            "and this over the profile and the defaults. `aiex config show --origin` says where "
+            "each value comes from. A setting marked *yours alone* cannot be set by a project's files: it "
             "decides where code and keys go, or what may be touched."
         ),
         "",
@@ -112,8 +112,8 @@ def _testing() -> str:
         "# testing",
         "",
         (
-            "Fakes and harnesses, shipped for ourselves and for the authors of plugins. Import each "
-            "from its own module: they need what Aiex itself does not."
+            "Fakes and harnesses, shipped for ourselves and for the authors of plugins. Import "
+            "each from its own module: they need what Aiex itself does not."
         ),
         "",
     ]
