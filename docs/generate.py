@@ -71,8 +71,8 @@ def _configuration() -> str:
             "Flags win over `AIEX_*` variables, these over the project's `aiex.toml`, this over "
             "`[tool.aiex]` in its `pyproject.toml`, this over your own file (`aiex config path`), "
             "and this over the profile and the defaults. `aiex config show --origin` says where "
-            "each value comes from. A setting marked *yours alone* cannot be set by a project's files: it "
-            "decides where code and keys go, or what may be touched."
+            "each value comes from. A setting marked *yours alone* cannot be set by a project's "
+            "files: it decides where code and keys go, or what may be touched."
         ),
         "",
         (
