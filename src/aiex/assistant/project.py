@@ -45,6 +45,7 @@ _PROJECT_MARKS = (
 
 _BATCH_FILES = 256
 _BATCH_BYTES = 4 << 20
+_BATCH_RECORDS = 2000
 _HEAD = 256
 _DECODE = msgspec.json.Decoder(FileFacts).decode
 _ENCODE = msgspec.json.Encoder().encode
@@ -172,10 +173,14 @@ class ProjectReader:
         return {**facts, **fresh}, len(fresh)
 
     async def _cached(self, digests: Mapping[str, str], *, brief: bool) -> dict[str, FileFacts]:
+        facts: dict[str, FileFacts] = {}
         paths = list(digests)
-        keys = [_key(path, digests[path], brief=brief) for path in paths]
-        values = await self._facts.get_many(keys)
-        return await anyio.to_thread.run_sync(_decode_all, paths, values)
+        for start in range(0, len(paths), _BATCH_RECORDS):
+            batch = paths[start : start + _BATCH_RECORDS]
+            keys = [_key(path, digests[path], brief=brief) for path in batch]
+            values = await self._facts.get_many(keys)
+            facts.update(await anyio.to_thread.run_sync(_decode_all, batch, values))
+        return facts
 
     async def _keep(
         self, fresh: Mapping[str, FileFacts], digests: Mapping[str, str], *, brief: bool

@@ -149,15 +149,15 @@ class AnalyzeResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     hotspots, since a repair pays most where the next change will be; then path and line.
 
     Attributes:
-        most: Entries of each ranking that were asked for; the findings are all there.
+        most: Entries of each ranking that were asked for; the findings do not go by it.
         files: Files that were found, of any kind.
         languages: Sizes, the language with most code first.
         symbols: Definitions by kind, the commonest first.
         functions: The most complex functions.
         documentation: How much of what is public is documented.
         imports: The import graph in short.
-        findings: Ranked.
-        severities: Findings by severity.
+        findings: Ranked, the first 10,000.
+        severities: Number of findings by severity, of all of them.
         hotspots: Files that are complex and often changed; empty without a history.
     """
 

@@ -22,12 +22,15 @@ from aiex.core import (
     AnalyzeResult,
     Finding,
     Finished,
+    NotChecked,
     Progress,
     with_ids,
 )
 from aiex.sandbox import FileContent, Files
 
 __all__ = ["CodeAnalysis"]
+
+_MOST_FINDINGS = 10_000
 
 
 class CodeAnalysis:
@@ -64,7 +67,12 @@ class CodeAnalysis:
             result,
             findings=result.findings,
             fail_on=arguments.fail_on,
-            not_checked=(*project.not_checked, *report.not_checked, *history.not_checked),
+            not_checked=(
+                *project.not_checked,
+                *report.not_checked,
+                *history.not_checked,
+                *_cut(result),
+            ),
             checked=report.checked,
         )
 
@@ -85,6 +93,13 @@ class CodeAnalysis:
             use_cache=run.request.options.use_cache,
             progress=tell,
         )
+
+
+def _cut(result: AnalyzeResult) -> tuple[NotChecked, ...]:
+    """Name the findings that are not in *result* because there are too many."""
+    more = sum(result.severities.values()) - len(result.findings)
+    reason = f"only the first {_MOST_FINDINGS} are listed"
+    return (NotChecked(what=f"{more} more findings", reason=reason),) if more else ()
 
 
 def _read(files: Files, paths: Sequence[str]) -> list[FileContent]:
@@ -110,7 +125,7 @@ def _result(
         functions=measures.most_complex(files, most),
         documentation=measures.documentation(files),
         imports=imports,
-        findings=findings,
+        findings=findings[:_MOST_FINDINGS],
         severities=by_severity(findings),
         hotspots=hot[:most],
     )
