@@ -5,6 +5,13 @@ from aiex.sandbox.audit import (
     AuditLog,
     AuditRecord,
 )
+from aiex.sandbox.command import (
+    LEVELS,
+    Command,
+    CommandPolicy,
+    CommandResult,
+    Level,
+)
 from aiex.sandbox.files import (
     FileContent,
     FilePolicy,
@@ -16,10 +23,8 @@ from aiex.sandbox.git import (
     Repository,
 )
 from aiex.sandbox.isolate import (
-    Command,
-    CommandResult,
+    Isolation,
     IsolationStatus,
-    isolation_status,
     run_command,
 )
 from aiex.sandbox.journal import (
@@ -28,6 +33,7 @@ from aiex.sandbox.journal import (
     Recovered,
     Target,
 )
+from aiex.sandbox.levels import Probe
 from aiex.sandbox.paths import (
     Access,
     printable,
@@ -41,6 +47,7 @@ from aiex.sandbox.walk import (
 )
 
 __all__ = [
+    "LEVELS",
     "Access",
     "Actor",
     "Applied",
@@ -49,18 +56,21 @@ __all__ = [
     "ChangeJournal",
     "Churn",
     "Command",
+    "CommandPolicy",
     "CommandResult",
     "FileContent",
     "FilePolicy",
     "Files",
     "Git",
+    "Isolation",
     "IsolationStatus",
+    "Level",
+    "Probe",
     "Recovered",
     "Repository",
     "Scan",
     "ScanEntry",
     "Target",
-    "isolation_status",
     "printable",
     "protected_by",
     "run_command",

@@ -9,14 +9,17 @@ compared by git: its blobs are computed here.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio.to_thread
 import msgspec
 
 from aiex.core import NotFoundError, UsageError
-from aiex.sandbox.isolate import Command, CommandResult, run_command
+from aiex.sandbox.command import Command, CommandResult
+from aiex.sandbox.isolate import run_command
 from aiex.sandbox.paths import printable
 
 __all__ = ["Churn", "Git", "Repository"]
@@ -38,6 +41,7 @@ _OVERRIDES = {
     "uploadpack.packObjectsHook": "",
 }
 _LOG_MARK = "\x01"
+_MOST_OF_A_PATH = 4096
 
 
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +93,7 @@ class Git:
     def __init__(self, root: Path, *, timeout: float = 60.0) -> None:
         self._root = root
         self._timeout = timeout
+        self._reads: tuple[Path, ...] | None = None
 
     async def repository(self) -> Repository | None:
         """Return the repository that the root is in; `None` if it is in none.
@@ -241,10 +246,13 @@ class Git:
             environment[f"GIT_CONFIG_KEY_{number}"] = key
             environment[f"GIT_CONFIG_VALUE_{number}"] = value
         quiet = ("--no-ext-diff", "--no-textconv") if arguments[0] == "log" else ()
+        if self._reads is None:
+            self._reads = await anyio.to_thread.run_sync(_folders_of, self._root)
         result = await run_command(
             Command(
                 argv=("git", "--no-pager", arguments[0], *quiet, *arguments[1:]),
                 cwd=self._root,
+                reads=self._reads,
                 stdin=stdin,
                 environment=environment,
                 timeout=self._timeout,
@@ -257,6 +265,45 @@ class Git:
             said = result.stderr.decode("utf-8", "replace").strip()
             raise NotFoundError(f"git {arguments[0]} failed: {printable(said)}")
         return result
+
+
+def _folders_of(root: Path) -> tuple[Path, ...]:
+    """Return what git reads of the repository around *root*, besides *root*; blocks.
+
+    Its top folder, and where a worktree, a submodule or a shared clone says that the rest is.
+    """
+    root = root.resolve()
+    for folder in (root, *root.parents[:-1]):
+        dot = folder / ".git"
+        if dot.is_dir():
+            return (folder, *_alternates(dot))
+        if dot.is_file():
+            inner = _named_in(dot, folder, "gitdir: ")
+            if inner is None:
+                return (folder,)
+            common = _named_in(inner / "commondir", inner, "") or inner
+            return tuple(dict.fromkeys((folder, inner, common, *_alternates(common))))
+    return ()
+
+
+def _named_in(file: Path, base: Path, prefix: str) -> Path | None:
+    """Return the folder that the first line of *file* names; `None` if there is none."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as opened:
+            line = os.fsdecode(opened.read(_MOST_OF_A_PATH)).split("\n", 1)[0]
+        found = (base / line.removeprefix(prefix)).resolve()
+        return (
+            found if line.startswith(prefix) and found.is_dir() and found.parent != found else None
+        )
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _alternates(common: Path) -> tuple[Path, ...]:
+    found = _named_in(common / "objects" / "info" / "alternates", common / "objects", "")
+    return () if found is None else (found,)
 
 
 def _split(raw: bytes) -> list[str]:

@@ -2,184 +2,254 @@
 
 from __future__ import annotations
 
-import functools
+import hashlib
 import os
-import shutil
-import signal
-import sys
-import time
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from subprocess import DEVNULL, PIPE
-from typing import Literal
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Literal, Self
 
 import anyio
-import anyio.abc
+import anyio.to_thread
 import msgspec
 
-from aiex.core import NotFoundError
+from aiex.core import ChildError, RefusedError
+from aiex.sandbox.command import LEVELS, Command, CommandPolicy, CommandResult, Level
+from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.levels import Probe, choose, probe_all
 from aiex.sandbox.openat import has_openat2
+from aiex.sandbox.spawner import KeeperLine, Spawner, describe
 
-__all__ = ["Command", "CommandResult", "IsolationStatus", "isolation_status", "run_command"]
+__all__ = ["Isolation", "IsolationStatus", "run_command"]
 
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT")
-
-
-class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run.
-
-    Attributes:
-        argv: Program and arguments; never goes through a shell.
-        cwd: Folder to run in; `None` for the root of the file system.
-        stdin: Bytes for its standard input.
-        environment: Variables besides PATH, locale and time zone.
-        timeout: Seconds until it is ended.
-        max_output_bytes: Most bytes kept of each of its two outputs; the rest is read and dropped.
-    """
-
-    argv: tuple[str, ...]
-    cwd: Path | None = None
-    stdin: bytes = b""
-    environment: dict[str, str] = msgspec.field(default_factory=dict)
-    timeout: float = 60.0
-    max_output_bytes: int = 64 << 20
-
-
-class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended.
-
-    Attributes:
-        exit: Exit status; negative for the signal that ended it.
-        stdout: Its output.
-        stderr: Its messages.
-        ms: Milliseconds that it took.
-        timed_out: Whether it was ended for its time-out.
-        truncated: Whether output was dropped.
-    """
-
-    exit: int
-    stdout: bytes
-    stderr: bytes
-    ms: int
-    timed_out: bool = False
-    truncated: bool = False
+_NOT_COVERED: dict[Level, tuple[str, ...]] = {
+    "none": (
+        "files outside the project",
+        "the network",
+        "other processes of the same user",
+        "protected names in the project",
+    ),
+    "landlock": (
+        "names and times of files outside can be seen (stat), not their content",
+        "a command that may write can change modes and times of other files of the same user",
+        "command lines of other processes can be read in /proc",
+        "as root the number of processes is looked at every 50 ms, not held by the kernel",
+    ),
+    "bwrap": (
+        "world-readable files of /usr and /opt can be read",
+        "as root the number of processes is looked at every 50 ms, not held by the kernel",
+        "faults of the kernel itself",
+    ),
+}
 
 
 class IsolationStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps a command inside.
 
     Attributes:
-        level: Name of the level: `none` until the levels of the kernel are built.
+        level: What commands run at; `None` where they are refused.
+        require: Weakest level that is allowed.
+        abi: Version of Landlock; 0 without it.
         paths_by: What keeps our own reads and writes below the root: `openat2` of the kernel,
             or `walk`, a walk of ours on directory handles.
-        dies_with_us: Whether a command ends also when Aiex is killed.
-        missing: What it does not keep a command from.
+        probes: What was seen of each level, the strongest first.
+        not_covered: What the level does not keep a command from.
+        policy_sha256: Digest of what holds for every command.
     """
 
-    level: str
+    level: Level | None
+    require: Level
+    abi: int
     paths_by: Literal["openat2", "walk"]
-    dies_with_us: bool
-    missing: tuple[str, ...]
+    probes: tuple[Probe, ...]
+    not_covered: tuple[str, ...]
+    policy_sha256: str
 
 
-@functools.cache
-def _setpriv() -> str | None:
-    """Return the program that sets the parent-death signal without a fork of ours."""
-    return shutil.which("setpriv") if sys.platform == "linux" else None
+class Isolation:
+    """Runs commands, each kept inside, as long as it is open.
+
+    While it is open, `run_command` goes through it. Closing it ends everything that it started.
+
+    Args:
+        policy: What holds for every command.
+        variables: Aiex's own environment, of which PATH, locale and time zone are passed on;
+            `None` for this process's.
+    """
+
+    def __init__(
+        self,
+        policy: CommandPolicy | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.policy = policy or CommandPolicy()
+        variables = dict(os.environ) if variables is None else variables
+        self._spawner = Spawner(self.policy, variables)
+        self._limiter = anyio.CapacityLimiter(self.policy.max_commands)
+        self._choosing = threading.Lock()
+        self._level: Level | None = None
+        self._token: Token[Isolation | None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._token = _OPEN.set(self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._token is not None:
+            with suppress(ValueError):  # closed in another task than it was opened in
+                _OPEN.reset(self._token)
+            self._token = None
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._spawner.close)
+
+    async def run(self, command: Command, *, level: Level | None = None) -> CommandResult:
+        """Run *command* and return how it ended.
+
+        It and all that it started have ended when this returns, is cancelled, or when Aiex is
+        killed.
+
+        Args:
+            command: The command.
+            level: Level to run at; `None` for the strongest there is. Never below what is
+                required.
+
+        Raises:
+            NotFoundError: The program or a folder is not there.
+            RefusedError: No level that is allowed works here, or it could not be set up.
+            ChildError: What kept the command inside has ended before it.
+        """
+        call = _Call(self._spawner, command, lambda: level or self._chosen())
+        try:
+            return await anyio.to_thread.run_sync(
+                call.run, abandon_on_cancel=True, limiter=self._limiter
+            )
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(call.stop)
+            raise
+
+    async def level(self) -> Level:
+        """Return what commands run at.
+
+        Raises:
+            RefusedError: No level that is allowed works here.
+        """
+        return await anyio.to_thread.run_sync(self._chosen)
+
+    async def status(self) -> IsolationStatus:
+        """Return what keeps commands inside, after trying every level."""
+        return await anyio.to_thread.run_sync(self._status)
+
+    def _chosen(self) -> Level:
+        with self._choosing:
+            if self._level is None:
+                self._level = choose(self.policy, self._spawner)
+            return self._level
+
+    def _status(self) -> IsolationStatus:
+        probes = probe_all(self._spawner)
+        allowed = LEVELS[LEVELS.index(self.policy.require) :]
+        level = next((p.level for p in probes if p.passes and p.level in allowed), None)
+        try:
+            abi = landlock_abi()
+        except OSError:
+            abi = 0
+        return IsolationStatus(
+            level=level,
+            require=self.policy.require,
+            abi=abi,
+            paths_by="openat2" if has_openat2() else "walk",
+            probes=probes,
+            not_covered=_not_covered(level, abi),
+            policy_sha256=hashlib.sha256(describe(self.policy)).hexdigest(),
+        )
 
 
-def isolation_status() -> IsolationStatus:
-    """Return what keeps commands inside on this machine."""
-    return IsolationStatus(
-        level="none",
-        paths_by="openat2" if has_openat2() else "walk",
-        dies_with_us=_setpriv() is not None,
-        missing=("files outside the project", "the network", "memory and processes"),
-    )
+_OPEN: ContextVar[Isolation | None] = ContextVar("isolation", default=None)
 
 
 async def run_command(command: Command) -> CommandResult:
-    """Run *command* and return how it ended.
+    """Run *command*, kept inside, and return how it ended.
 
-    It gets an environment of our making, no open file of ours, and a session of its own, all of
-    which ends with this call: when it returns, times out or is cancelled, and where the machine
-    has `setpriv` also when Aiex itself is killed.
+    It goes through the `Isolation` that is open; where none is, through one that is opened for
+    this command, with the default policy.
 
     Raises:
-        NotFoundError: The program is not there.
+        NotFoundError: The program or a folder is not there.
+        RefusedError: No level that is allowed works here, or it could not be set up.
+        ChildError: What kept the command inside has ended before it.
     """
-    program = shutil.which(command.argv[0], path=_environment({})["PATH"])
-    if program is None:
-        raise NotFoundError(f"{command.argv[0]} is not installed")
-    setpriv = _setpriv()
-    guard = (setpriv, "--pdeathsig", "KILL", "--") if setpriv is not None else ()
-    started = time.monotonic()
-    process = await anyio.open_process(
-        [*guard, program, *command.argv[1:]],
-        stdin=PIPE if command.stdin else DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=command.cwd or "/",
-        env=_environment(command.environment),
-        start_new_session=True,
-    )
-    out, err = _Kept(command.max_output_bytes), _Kept(command.max_output_bytes)
-    try:
-        with anyio.move_on_after(command.timeout) as timer:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_feed, process, command.stdin)
-                tasks.start_soon(out.drain, process.stdout)
-                tasks.start_soon(err.drain, process.stderr)
-            await process.wait()
-    finally:
-        with anyio.CancelScope(shield=True):
-            _end_session(process.pid)
-            await process.wait()
-            await process.aclose()
-    return CommandResult(
-        exit=process.returncode if process.returncode is not None else -signal.SIGKILL,
-        stdout=bytes(out.data),
-        stderr=bytes(err.data),
-        ms=int((time.monotonic() - started) * 1000),
-        timed_out=timer.cancelled_caught,
-        truncated=out.dropped or err.dropped,
-    )
+    isolation = _OPEN.get()
+    if isolation is not None:
+        return await isolation.run(command)
+    async with Isolation() as own:
+        return await own.run(command)
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment.setdefault("PATH", os.defpath)
-    environment.setdefault("LANG", "C.UTF-8")
-    return {**environment, "HOME": "/nonexistent", **extra}
+def _not_covered(level: Level | None, abi: int) -> tuple[str, ...]:
+    if level is None:
+        return ()
+    older = {
+        5: "devices can be controlled (Landlock before version 5)",
+        6: "other processes of the same user can be signalled (Landlock before version 6)",
+    }
+    more = tuple(text for version, text in older.items() if abi < version)
+    return _NOT_COVERED[level] + (more if level == "landlock" else ())
 
 
-def _end_session(pid: int) -> None:
-    """End whatever is left of the command's session; its leader's pid names the group."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+class _Call:
+    """One command in a thread of its own, which another thread can stop.
 
+    Args:
+        spawner: The pool.
+        command: The command.
+        level: Says what to run it at.
+    """
 
-async def _feed(process: anyio.abc.Process, data: bytes) -> None:
-    if process.stdin is None:
-        return
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-        await process.stdin.send(data)
-    await process.stdin.aclose()
+    def __init__(self, spawner: Spawner, command: Command, level: Callable[[], Level]) -> None:
+        self._spawner = spawner
+        self._command = command
+        self._level = level
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._ended = threading.Event()
+        self._has_started = False
+        self._line: KeeperLine | None = None
 
+    def run(self) -> CommandResult:
+        """Run it to its end. Blocks."""
+        with self._lock:
+            if self._stopped.is_set():
+                raise ChildError("the command was stopped before it started")
+            self._has_started = True
+        try:
+            level = self._level()
+            if level == "none" and self._spawner.policy.require != "none":
+                raise RefusedError(f"sandbox.require is {self._spawner.policy.require}")
+            return self._spawner.run(self._command, level, hold=self._hold, stopped=self._stopped)
+        finally:
+            self._ended.set()
 
-class _Kept:
-    """Keeps the first bytes of a stream and reads the rest away, so that the writer never waits."""
+    def stop(self) -> None:
+        """End it, and wait until it and all that it started are gone. Blocks."""
+        with self._lock:
+            self._stopped.set()
+            if not self._has_started:
+                return
+            if self._line is not None:
+                self._line.stop()
+        self._ended.wait()
 
-    def __init__(self, most: int) -> None:
-        self.data = bytearray()
-        self.dropped = False
-        self._most = most
-
-    async def drain(self, stream: anyio.abc.ByteReceiveStream | None) -> None:
-        if stream is None:
-            return
-        async for piece in stream:
-            room = self._most - len(self.data)
-            self.data += piece[:room]
-            self.dropped = self.dropped or len(piece) > room
+    def _hold(self, line: KeeperLine | None) -> None:
+        """Note the line that runs it; `None` once it is no longer its own."""
+        with self._lock:
+            self._line = line
+            if line is not None and self._stopped.is_set():
+                line.stop()

@@ -1,0 +1,560 @@
+"""A keeper: a small process that runs one command after another and ends what each leaves behind.
+
+It is run by itself, isolated and without `site`, and imports nothing of ours. One keeper looks
+after one command at a time, so every process below it belongs to that command:
+
+- it is the subreaper: what a command detaches becomes the keeper's child and ends with the call;
+- where Landlock can bound signals (Linux 6.12) it puts itself below such a bound when it starts,
+  and `kill(-1)` then ends, in one step that no fork outruns, all that lives below it and nothing
+  else; elsewhere it ends its descendants in rounds until none is left;
+- it reads the other end of its line: when Aiex goes, however it goes, everything below ends.
+
+The process for the next command is forked before the command is known, with everything done that
+does not depend on it. Orders and reports are `marshal` behind a length of four bytes; an order
+carries the command's three streams as descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import marshal
+import os
+import resource
+import select
+import signal
+import socket
+import stat
+import struct
+import sys
+import time
+
+TYPE_CHECKING = False  # what the real one is at run time, without importing typing
+if TYPE_CHECKING:
+    from typing import NotRequired, TypedDict
+
+    class Setup(TypedDict):
+        """What holds for all commands of one keeper.
+
+        Attributes:
+            level: The level.
+            folder: In which each command's private folder is made.
+            program: Filter of system calls.
+            program_at: Descriptor on which bubblewrap reads it.
+            ruleset: What of files, network and scopes Landlock takes charge of.
+            rules: Paths, and the rights below them.
+            private: Rights below a command's private folder.
+            of_files: Rights that there are for files.
+        """
+
+        level: str
+        folder: bytes
+        program: NotRequired[bytes]
+        program_at: NotRequired[int]
+        ruleset: NotRequired[tuple[int, int, int]]
+        rules: NotRequired[list[tuple[bytes, int]]]
+        private: NotRequired[int]
+        of_files: NotRequired[int]
+
+    class Order(TypedDict):
+        """What one command is.
+
+        Attributes:
+            argv: Its words.
+            program_path: Path of its program.
+            environment: Its variables, but for HOME and TMPDIR.
+            cwd: Its folder; `None` for its private one.
+            rules: Further paths, and the rights below them.
+            program: Filter on top of the level's; empty for none.
+            limits: Resources, and how much of each.
+            processes: Most processes together.
+            memory: Most bytes of memory together.
+        """
+
+        argv: list[bytes]
+        program_path: bytes
+        environment: dict[bytes, bytes]
+        cwd: bytes | None
+        rules: list[tuple[bytes, int]]
+        program: bytes
+        limits: list[tuple[int, int]]
+        processes: int
+        memory: int
+
+    Report = tuple[str, int | str, int | str, int]
+
+__all__ = ["ABSTRACT_UNIX_SCOPE", "SIGNAL_SCOPE", "landlock_abi", "main"]
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_VERSION, _PATH_BENEATH = 1, 1
+ABSTRACT_UNIX_SCOPE, SIGNAL_SCOPE = 1, 2
+"""What a Landlock domain may be scoped by, from its sixth version on."""
+
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _CAPBSET_DROP = 1, 4, 22, 24
+_SET_SUBREAPER, _SET_NO_NEW_PRIVS = 36, 38
+_SECCOMP_FILTER = 2
+_CAP_DAC_OVERRIDE, _LAST_CAP = 1, 63
+_CAP_VERSION = 0x20080522
+_HEAD = struct.Struct("=I")
+_STARTED = struct.Struct("=QQ")
+_TICK_MS = 50
+_STALE_COUNT_S = 10.0
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_STOPPED = getattr(select, "POLLRDHUP", 0)
+_linux = sys.platform == "linux"
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathBeneath(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _prctl(option: int, *values: int) -> None:
+    padded = [*values, 0, 0, 0, 0][:4]
+    _checked(_libc.prctl(option, *(ctypes.c_ulong(value) for value in padded)))
+
+
+def landlock_abi() -> int:
+    """Return the version of Landlock that this kernel has, from 1 on.
+
+    Raises:
+        OSError: It has none, it is switched off, or the call is not allowed.
+    """
+    if not _linux:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return _checked(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
+
+
+def _ruleset(fs: int, net: int, scoped: int) -> int:
+    wanted = _Ruleset(fs, net, scoped)
+    # Older kernels know a shorter structure, and take the longer one only if its end is zero.
+    size = ctypes.c_size_t(24 if scoped else 16 if net else 8)
+    return _checked(_libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), size, 0))
+
+
+def _allow(ruleset: int, path: bytes, allowed: int, of_files: int) -> None:
+    """Allow *allowed* below *path*; of a file, what of it makes sense for files."""
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = _PathBeneath(allowed, handle)
+        if not stat.S_ISDIR(os.fstat(handle).st_mode):
+            rule.allowed &= of_files
+        if rule.allowed:
+            _checked(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0))
+    finally:
+        os.close(handle)
+
+
+def _enter(ruleset: int) -> None:
+    _checked(_libc.syscall(_RESTRICT_SELF, ruleset, 0))
+
+
+def _filter(program: bytes) -> None:
+    wanted = _Program(len(program) // 8, program)
+    _checked(_libc.prctl(_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_FILTER), ctypes.byref(wanted), 0, 0))
+
+
+def _drop_capabilities() -> None:
+    """Give up what root has beyond other users, but for files that are not its own."""
+    for capability in range(_LAST_CAP + 1):
+        if capability == _CAP_DAC_OVERRIDE:
+            continue
+        if _libc.prctl(_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+            break  # the first that this kernel does not know
+    kept = 1 << _CAP_DAC_OVERRIDE
+    data = (_CapData * 2)(_CapData(kept, kept, 0), _CapData(0, 0, 0))
+    _checked(_libc.capset(ctypes.byref(_CapHeader(_CAP_VERSION, 0)), data))
+
+
+def _bound_signals() -> bool:
+    """Go below a bound for signals; return whether it is there, which is tried out."""
+    try:
+        if landlock_abi() < 6:
+            return False
+        ruleset = _ruleset(0, 0, SIGNAL_SCOPE)
+        _enter(ruleset)
+        os.close(ruleset)
+        os.kill(os.getppid(), 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _read_exactly(line: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = line.recv(count - len(data))
+        if not piece:
+            os._exit(0)
+        data += piece
+    return data
+
+
+def _send(line: socket.socket, report: Report) -> None:
+    data = marshal.dumps(report)
+    line.sendall(_HEAD.pack(len(data)) + data)
+
+
+def _receive(line: socket.socket) -> tuple[Order, list[int]]:
+    """Return the next order and its descriptors."""
+    room = socket.CMSG_SPACE(3 * 4)
+    head, ancillary, _, _ = line.recvmsg(_HEAD.size, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+    if not head:
+        os._exit(0)
+    handles: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            handles += struct.unpack(f"={len(data) // 4}i", data[: len(data) // 4 * 4])
+    head += _read_exactly(line, _HEAD.size - len(head))
+    return marshal.loads(_read_exactly(line, _HEAD.unpack(head)[0])), handles  # noqa: S302
+
+
+def _stat_of(pid: str) -> tuple[int, int] | None:
+    """Return the parent and the resident pages of a process; `None` if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[1]), int(fields[21])
+
+
+def _tasks_of(user: int) -> int:
+    """Return how many threads the processes of *user* have."""
+    count = 0
+    for pid in os.listdir("/proc"):
+        if pid.isdigit():
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}").st_uid == user:
+                    count += os.stat(f"/proc/{pid}/task").st_nlink - 2
+    return count
+
+
+def _descendants() -> dict[int, int]:
+    """Return the resident pages of each process below this one."""
+    children: dict[int, list[int]] = {}
+    pages: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        found = _stat_of(name) if name.isdigit() else None
+        if found is not None:
+            children.setdefault(found[0], []).append(int(name))
+            pages[int(name)] = found[1]
+    below: dict[int, int] = {}
+    todo = [os.getpid()]
+    while todo:
+        for pid in children.get(todo.pop(), ()):
+            below[pid] = pages[pid]
+            todo.append(pid)
+    return below
+
+
+def _remove(folder: bytes) -> None:
+    """Remove a folder that no process uses any more, whatever was left in it; follow no link."""
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+        return
+    with contextlib.suppress(OSError):
+        os.chmod(folder, 0o700)
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        with contextlib.suppress(OSError):
+            if entry.is_dir(follow_symlinks=False):
+                _remove(entry.path)
+            else:
+                os.unlink(entry.path)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+class _Keeper:
+    """Serves one line.
+
+    Args:
+        line: Where orders come from and reports go.
+        setup: What holds for all commands.
+    """
+
+    def __init__(self, line: socket.socket, setup: Setup) -> None:
+        self._line = line
+        self._setup = setup
+        self._level = setup["level"]
+        self._is_root = os.geteuid() == 0
+        self._page = resource.getpagesize()
+        self._wake, self._woken = os.pipe()
+        self._started, self._start = os.pipe()
+        for handle in (self._wake, self._woken, self._started):
+            os.set_blocking(handle, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._tasks = 0
+        self._counted = 0.0
+        self.bounds_signals = False
+        if _linux:
+            _prctl(_SET_SUBREAPER, 1)
+            _prctl(_SET_DUMPABLE, 0)
+            if self._level != "none":
+                _prctl(_SET_NO_NEW_PRIVS, 1)
+                self.bounds_signals = _bound_signals()
+        if self._level == "landlock":
+            _filter(setup["program"])
+
+    def serve(self) -> None:
+        """Run orders until the line ends."""
+        poll = select.poll()
+        poll.register(self._line, _STOPPED)
+        poll.register(self._wake, select.POLLIN)
+        poll.register(self._started, select.POLLIN)
+        while True:
+            private = self._make_private()
+            child = self._fork(private)
+            if not self._keep(poll, child, private):
+                return
+
+    def _make_private(self) -> bytes:
+        folder = os.path.join(os.fsencode(self._setup["folder"]), os.urandom(8).hex().encode())
+        if self._level != "bwrap":
+            os.mkdir(folder, 0o700)
+            os.mkdir(folder + b"/home", 0o700)
+            os.mkdir(folder + b"/tmp", 0o700)
+        return folder
+
+    def _fork(self, private: bytes) -> int:
+        if _linux and not self._is_root and time.monotonic() - self._counted > _STALE_COUNT_S:
+            self._tasks = _tasks_of(os.getuid())
+            self._counted = time.monotonic()
+        keeper = os.getpid()
+        child = os.fork()
+        if child == 0:
+            try:
+                self._be_command(keeper, private)
+            finally:
+                os._exit(127)
+        return child
+
+    def _keep(self, poll: select.poll, child: int, private: bytes) -> bool:
+        """Wait for one command and end what it left; return whether the line goes on."""
+        limits: tuple[int, int] | None = None
+        reason = ""
+        while True:
+            ready = dict(poll.poll(_TICK_MS if limits else None))
+            line = ready.get(self._line.fileno(), 0)
+            if line & (_GONE | _STOPPED):
+                self._end_all()
+                _remove(private)
+                if line & _GONE:
+                    self._clean_up()
+                return False
+            if self._started in ready and limits is None:
+                limits = _STARTED.unpack(os.read(self._started, _STARTED.size))
+            if self._wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._wake, 512)
+                ended = self._reap(child)
+                if ended is not None:
+                    break
+            elif limits is not None and not ready and not reason:
+                reason = self._over(limits)
+                if reason:
+                    self._end_all(but=child)
+        self._end_all()
+        _remove(private)
+        if limits is None:
+            with contextlib.suppress(BlockingIOError):
+                limits = _STARTED.unpack(os.read(self._started, _STARTED.size))
+        if limits is None:
+            return False  # it died before it read its order: what is in the line is no use
+        status, usage = ended
+        try:
+            _send(self._line, ("ended", status, reason, usage.ru_maxrss))
+        except OSError:
+            return False
+        return True
+
+    def _clean_up(self) -> None:
+        """Remove what Aiex, which is gone, has made for its keepers; the last one succeeds."""
+        folder = os.fsencode(self._setup["folder"])
+        _remove(folder + b"/etc")
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+    def _reap(self, child: int) -> tuple[int, resource.struct_rusage] | None:
+        """Reap who has ended; return the status of *child* if it is one of them."""
+        found = None
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return found
+            if pid == 0:
+                return found
+            if pid == child:
+                found = (status, usage)
+
+    def _over(self, limits: tuple[int, int]) -> str:
+        if not _linux:
+            return ""
+        below = _descendants()
+        if len(below) > limits[0]:
+            return "processes"
+        if sum(below.values()) * self._page > limits[1]:
+            return "memory"
+        return ""
+
+    def _end_all(self, but: int = 0) -> None:
+        """End every process below this one, and reap them all; with *but*, only end them."""
+        while True:
+            if not but and not self._has_children():
+                return
+            if self.bounds_signals:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(-1, signal.SIGKILL)
+            elif _linux:
+                for pid in _descendants():
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+            if but:
+                return
+
+    @staticmethod
+    def _has_children() -> bool:
+        """Reap who has ended; return whether anyone is left. Whoever is orphaned comes here."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return False
+        time.sleep(0.0002)  # those that were just ended need a moment
+        return True
+
+    def _be_command(self, keeper: int, private: bytes) -> None:
+        """Become the next command; reports what kept it from that."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that is inherited
+        if _linux:
+            _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        if os.getppid() != keeper:
+            return
+        with contextlib.suppress(OSError):
+            _prctl(_SET_DUMPABLE, 1)  # else these files are root's
+            handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+            os.write(handle, b"800")
+            os.close(handle)
+        ruleset = self._prepare(private)
+        order, streams = _receive(self._line)
+        os.write(self._start, _STARTED.pack(order["processes"], order["memory"]))
+        step = "streams"
+        try:
+            for place, handle in enumerate(streams):
+                os.dup2(handle, place)
+            step = "limits"
+            self._limit(order["limits"])
+            step = "folder"
+            environment = order["environment"]
+            if self._level != "bwrap":
+                environment[b"HOME"] = private + b"/home"
+                environment[b"TMPDIR"] = private + b"/tmp"
+                os.chdir(order["cwd"] or private + b"/tmp")
+            os.umask(0o022)
+            if ruleset is not None:
+                step = "landlock"
+                for path, allowed in order["rules"]:
+                    _allow(ruleset, path, allowed, self._setup["of_files"])
+                _enter(ruleset)
+                if order["program"]:
+                    step = "seccomp"
+                    _filter(order["program"])
+            elif self._level == "bwrap":
+                step = "seccomp"
+                self._hand_over_program()
+            step = "exec"
+            os.execve(order["program_path"], order["argv"], environment)
+        except OSError as error:
+            _send(self._line, ("failed", step, error.errno or 0, 0))
+
+    def _prepare(self, private: bytes) -> int | None:
+        """Do what can be done before the order comes; return the ruleset to go below."""
+        if self._level != "landlock":
+            return None
+        if self._is_root:
+            _drop_capabilities()
+        fs, net, scoped = self._setup["ruleset"]
+        ruleset = _ruleset(fs, net, scoped)
+        of_files = self._setup["of_files"]
+        for path, allowed in self._setup["rules"]:
+            with contextlib.suppress(FileNotFoundError):
+                _allow(ruleset, path, allowed, of_files)
+        _allow(ruleset, private, self._setup["private"], of_files)
+        return ruleset
+
+    def _limit(self, limits: list[tuple[int, int]]) -> None:
+        for which, most in limits:
+            wanted = most
+            if which == resource.RLIMIT_NPROC:
+                if self._is_root:
+                    continue  # the kernel does not count root's
+                if time.monotonic() - self._counted > _STALE_COUNT_S:
+                    self._tasks = _tasks_of(os.getuid())
+                wanted += self._tasks
+            _, hard = resource.getrlimit(which)
+            if hard != resource.RLIM_INFINITY:
+                wanted = min(wanted, hard)
+            resource.setrlimit(which, (wanted, wanted))
+
+    def _hand_over_program(self) -> None:
+        """Make the program readable for bwrap, at the number that its arguments name."""
+        program = self._setup["program"]
+        read, write = os.pipe()
+        os.write(write, program)
+        os.close(write)
+        target = self._setup["program_at"]
+        os.dup2(read, target, inheritable=True)
+
+
+def main() -> None:
+    """Serve the line whose descriptor is the last word of the command line."""
+    line = socket.socket(fileno=int(sys.argv[-1]))
+    os.chdir("/")
+    setup = marshal.loads(_read_exactly(line, _HEAD.unpack(_read_exactly(line, _HEAD.size))[0]))  # noqa: S302
+    keeper = _Keeper(line, setup)
+    _send(line, ("ready", int(keeper.bounds_signals), "", 0))
+    keeper.serve()
