@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import anyio.to_thread
@@ -16,12 +17,12 @@ from aiex.assistant.analyze.measures import (
 )
 from aiex.assistant.analyze.ranking import by_severity, ranked
 from aiex.assistant.changed import ChangedContent, base_of, changed_since
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.project import OpenGit, Project, ProjectReader
+from aiex.assistant.ruff_settings import RuffSettingsFound, find_settings
 from aiex.assistant.verbs import Run
 from aiex.code import (
     MAX_PARSE_BYTES,
-    RUFF_SELECT,
     FileFacts,
     Symbol,
     cycles,
@@ -105,8 +106,14 @@ class DiffAnalysis:
         digests = self._reader.digests if run.request.options.use_cache else None
         changed = await changed_since(files, git, base, project.scan, digests)
         origins = _origins(changed.files)
-        before = await self._side(run, {path: one.before for path, one in origins.items()})
-        after = await self._side(run, {one.path: one.after for one in changed.files})
+        # Both are asked about by the settings of today, so that only what the code adds is new.
+        settings = await anyio.to_thread.run_sync(
+            partial(find_settings, entries=project.scan.entries),
+            files,
+            {*origins, *(one.path for one in changed.files)},
+        )
+        before = await self._side(run, {p: one.before for p, one in origins.items()}, settings)
+        after = await self._side(run, {one.path: one.after for one in changed.files}, settings)
         change = _Change(
             base=base, files=changed.files, origins=origins, before=before, after=after
         )
@@ -123,7 +130,9 @@ class DiffAnalysis:
             checked=after.report.checked or before.report.checked,
         )
 
-    async def _side(self, run: Run, sources: Mapping[str, bytes | None]) -> _Side:
+    async def _side(
+        self, run: Run, sources: Mapping[str, bytes | None], settings: RuffSettingsFound
+    ) -> _Side:
         """Return what is known of *sources*, contents by the path of today."""
         use_cache = run.request.options.use_cache
         contents = [
@@ -135,7 +144,7 @@ class DiffAnalysis:
         report = await self._lint.check(
             [content for content in contents if facts[content.path].language == "python"],
             facts,
-            RuffSettings(select=RUFF_SELECT),
+            settings,
             use_cache=use_cache,
         )
         return _Side(facts=facts, report=report)

@@ -12,12 +12,13 @@ from aiex.assistant.create.page import page_of
 from aiex.assistant.create.placement import Placement, language_of_project, place_module
 from aiex.assistant.create.surroundings import Surroundings, read_surroundings
 from aiex.assistant.create.writing import Task, Writer, Written, reply_tokens
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.models import Chosen, Models, cost_of, piece_of, sum_of
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.proposals import Proposals, summary_of
+from aiex.assistant.ruff_settings import RuffSettings
 from aiex.assistant.verbs import Run
-from aiex.code import RUFF_SELECT, Language, read_facts
+from aiex.code import Language, read_facts
 from aiex.context import Fitted, Item, fit
 from aiex.core import (
     CreateModuleArguments,
@@ -149,7 +150,7 @@ class CreateModule:
             if path.endswith(".py") and text
         ]
         facts = {c.path: read_facts(c.content, "python") for c in contents}
-        settings = RuffSettings(select=RUFF_SELECT, line_length=task.line_length)
+        settings = RuffSettings(line_length=task.line_length)
         return await self._lint.check(contents, facts, settings)
 
     async def _propose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import anyio.to_thread
@@ -10,11 +11,11 @@ import msgspec
 
 from aiex.assistant.explain.context import around, items_of_file, items_of_symbol, neighbour_paths
 from aiex.assistant.explain.facts import facts_of_file, facts_of_symbol, facts_of_text
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.project import ProjectReader, looks_like_project
+from aiex.assistant.ruff_settings import find_settings
 from aiex.assistant.verbs import Run
 from aiex.code import (
-    RUFF_SELECT,
     FileFacts,
     Language,
     Symbol,
@@ -86,7 +87,7 @@ async def subject_of_code(
     file = await anyio.to_thread.run_sync(read_facts, content.content, language)
     symbol = _symbol(arguments, content.path, file)
     around, unread = await _around(reader, run)
-    report = await _lint(lint, run, content, file)
+    report = await _lint(lint, run, reader.open(run.request), content, file)
     facts = _facts(content.path, file, symbol, around, report.findings)
     texts = await _texts(reader.open(run.request), facts)
     text = content.content.decode("utf-8", "replace")
@@ -114,13 +115,18 @@ async def _around(
     return (await reader.read(run)).files, ()
 
 
-async def _lint(ruff: Ruff, run: Run, content: FileContent, file: FileFacts) -> LintReport:
+async def _lint(
+    ruff: Ruff, run: Run, files: Files, content: FileContent, file: FileFacts
+) -> LintReport:
     if file.language != "python":
         return LintReport(findings=())
+    settings = await anyio.to_thread.run_sync(
+        partial(find_settings, starts=[content.path]), files, [content.path]
+    )
     return await ruff.check(
         [content],
         {content.path: file},
-        RuffSettings(select=RUFF_SELECT),
+        settings,
         use_cache=run.request.options.use_cache,
     )
 
