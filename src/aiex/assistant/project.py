@@ -142,7 +142,7 @@ class ProjectReader:
             left_out += problems
             fresh += parsed
             done += len(batch)
-        if use_cache and len(digests) > seen and tuple(paths) == (".",):
+        if use_cache and len(digests) > seen and {".", files.root} & set(paths):
             await self._remember(files.root, digests, known, began)
         left_out += [note for path in sorted(facts) for note in _named(path, facts[path])]
         return Project(

@@ -204,8 +204,9 @@ def _function(function: ComplexFunction) -> str:
 
 
 def _hotspot(hotspot: Hotspot) -> str:
+    commits = "1 commit" if hotspot.commits == 1 else f"{hotspot.commits} commits"
     return (
-        f"{hotspot.score:.2f}  {hotspot.path}  {hotspot.commits} commits, "
+        f"{hotspot.score:.2f}  {hotspot.path}  {commits}, "
         f"{hotspot.changed_lines} lines changed, complexity {hotspot.complexity}"
     )
 
