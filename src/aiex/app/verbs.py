@@ -15,9 +15,10 @@ from aiex.sandbox import Git, Recovered
 
 if TYPE_CHECKING:
     from aiex.app.compose import House
+    from aiex.assistant.doctor import StoreInfo
     from aiex.assistant.proposals import Proposals
 
-__all__ = ["openers"]
+__all__ = ["doctor_of", "openers"]
 
 _RECOVERED = {
     "completed": "an earlier change was cut short and is complete now",
@@ -35,9 +36,9 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "create_project": _create_project,
         "change": _change,
         "model": _model,
-        "doctor": _doctor,
     }
-    return {name: partial(_Recovering, make, house) for name, make in made.items()}
+    openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
+    return {**openers, "doctor": lambda: doctor_of(house, house.store)}
 
 
 class _Recovering:
@@ -129,16 +130,21 @@ def _change(house: House) -> Verb[Any]:
     return ChangeVerb(_proposals(house))
 
 
-def _doctor(house: House) -> Verb[Any]:
+def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
+    """Return the verb that looks at everything; *store* may be one that cannot be opened.
+
+    It changes nothing, so that what a kill cut short is left to the next command.
+    """
     from aiex.assistant.doctor import Doctor
     from aiex.assistant.lint import Ruff
 
     return Doctor(
-        providers=house.coordinator().providers,
+        providers=house.providers(house.pricing()),
         ruff=Ruff(house.cache()),
-        store=house.store,
+        store=store,
         state=house.places.state,
         sources=house.sources,
+        problem=house.problem,
     )
 
 

@@ -103,13 +103,15 @@ class CreateModule:
         around: Surroundings,
         chosen: Chosen,
     ) -> Task:
+        attached = [("From the user", arguments.attached)] if arguments.attached else []
+
         def messages(examples: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
             return prompts.create_module(
                 name=place.name,
                 path=place.path,
                 language=language,
                 description=arguments.description,
-                examples=examples,
+                examples=[*attached, *examples],
             )
 
         def count(text: str) -> int:
@@ -178,7 +180,7 @@ class CreateModule:
                 for path, text in texts.items()
             ],
             around.before,
-            summary=f"module {place.name}: {arguments.description}"[:200],
+            summary=" ".join(f"module {place.name}: {arguments.description}".split())[:200],
             usage=usage,
             checks=[*(check for file in files for check in file.checks), *report.checked],
             not_checked=[*(n for file in files for n in file.not_checked), *report.not_checked],
