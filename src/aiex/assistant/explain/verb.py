@@ -60,6 +60,8 @@ class Explain:
         await run.emit(Facts(data=msgspec.Raw(msgspec.json.encode(subject.facts))))
         if arguments.facts_only:
             return _finished(subject, "facts_only")
+        if not any(item.text.strip() for item in subject.items):
+            return _finished(subject, "nothing_to_show")
         options = run.request.options
         try:
             chosen = await self._models.choose(options)

@@ -33,7 +33,9 @@ def facts_in_words(facts: ExplainFacts) -> str:
     lines += _some(
         "changed",
         [
-            f"{c.path} {c.status} +{c.added_lines} -{c.removed_lines} {' '.join(c.symbols)}".strip()
+            f"{c.path} {c.status}{f' from {c.renamed_from}' if c.renamed_from else ''} "
+            f"{'(binary)' if c.is_binary else f'+{c.added_lines} -{c.removed_lines}'} "
+            f"{' '.join(c.symbols)}".strip()
             for c in facts.changed
         ],
     )
@@ -42,6 +44,7 @@ def facts_in_words(facts: ExplainFacts) -> str:
     lines += _some("imports", facts.imports)
     lines += _some("imported by", facts.imported_by)
     lines += _some("calls", [f"{c.name} ({c.path}:{c.line})" for c in facts.calls])
+    lines += _some("also calls", facts.other_calls)
     lines += _some(
         "called by", [f"{c.caller or 'top level'} ({c.path}:{c.line})" for c in facts.callers]
     )
