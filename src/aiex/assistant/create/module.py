@@ -135,6 +135,7 @@ class CreateModule:
             ],
             line_length=around.line_length,
             max_repairs=arguments.max_repairs,
+            before=around.before.get(place.path, b"").decode("utf-8", "replace"),
         )
 
     async def _check(self, texts: dict[str, str], task: Task) -> LintReport:
@@ -243,7 +244,9 @@ def _tests(task: Task, place: Placement, source: str) -> Task:
         module_path=place.path,
         source=source,
     )
-    return msgspec.structs.replace(task, path=place.test_path, messages=messages, pieces=())
+    return msgspec.structs.replace(
+        task, path=place.test_path, messages=messages, pieces=(), before=""
+    )
 
 
 def _dry(place: Placement, language: Language, module: Written) -> Finished:

@@ -31,6 +31,7 @@ from aiex.core import (
 __all__ = ["Explain"]
 
 _LONGEST_REPLY = 1200
+_MOST_SHOWN = 64_000  # tokens; beyond it a prompt costs more and says less
 
 
 class Explain:
@@ -108,7 +109,7 @@ class Explain:
         heading = max((count(_heading(item)) for item in subject.items), default=0) + 8
         return fit(
             subject.items,
-            max(0, chosen.room(output) - bare),
+            max(0, min(_MOST_SHOWN, chosen.room(output) - bare)),
             lambda text: count(text) + heading,
         )
 
