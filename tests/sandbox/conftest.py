@@ -77,6 +77,7 @@ def opened(place: Place, portable: bool) -> Callable[..., Files]:
     return open_files
 
 
-needs_permissions = pytest.mark.skipif(
-    os.geteuid() == 0, reason="root may read what its mode forbids; run as an ordinary user"
-)
+@pytest.fixture
+def ordinary_user() -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may do what a mode forbids; run as an ordinary user")

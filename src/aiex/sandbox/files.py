@@ -373,18 +373,28 @@ class Files:
         raise NotFoundError("the root folder is gone")
 
     def _names(self, path: str, access: Access) -> tuple[str, ...]:
-        if path.startswith("/") and "\0" not in path and _is_encodable(path):
-            inside = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
-            inside = os.path.join(inside, os.path.basename(path))  # noqa: PTH118, PTH119
-            for known, root in ((path, self._root_path), (inside, self._root_path)):
-                if known == root:
-                    return ()
-                if known.startswith(root.rstrip("/") + "/"):
-                    path = known[len(root.rstrip("/")) + 1 :]
-                    break
+        if path.startswith("/"):
+            path = self._relative(path)
         names = split_path(path)
         self._refuse_protected(names, access, path)
         return names
+
+    def _relative(self, path: str) -> str:
+        """Return an absolute path as relative to the root if it is inside, unchanged otherwise.
+
+        Links above the root may name it otherwise; where the result leads is for the kernel.
+        """
+        root = self._root_path.rstrip("/")
+        known = [path]
+        try:
+            folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+            known.append(os.path.join(folder, os.path.basename(path)))  # noqa: PTH118, PTH119
+        except (OSError, ValueError):  # a link that changed as it was read, a NUL, a surrogate
+            pass
+        for one in known:
+            if one.startswith(f"{root}/") or one == root:
+                return one[len(root) + 1 :] or "."
+        return path
 
     def _refuse_protected(self, names: tuple[str, ...], access: Access, path: str) -> None:
         name = protected_by(names, access, self._protected)
@@ -559,14 +569,6 @@ class Files:
                 for target in targets
             )
         )
-
-
-def _is_encodable(path: str) -> bool:
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _read_all(handle: int, size: int) -> bytes:
