@@ -216,6 +216,7 @@ class _Heard:
         self.attempts = 0
         self.ended: list[ModelEnded] = []
         self.finish = Finish(reason="unknown")
+        self.length = 0
         self._text: list[str] = []
         self._refusal: list[str] = []
 
@@ -226,18 +227,16 @@ class _Heard:
             case Restarted():
                 self._text.clear()
                 self._refusal.clear()
+                self.length = 0
             case TextDelta():
                 self._text.append(event.text)
+                self.length += len(event.text)
             case RefusalDelta():
                 self._refusal.append(event.text)
             case Finish():
                 self.finish = event
             case ModelEnded():
                 self.ended.append(event)
-
-    @property
-    def length(self) -> int:
-        return sum(len(text) for text in self._text)
 
     def parts(self) -> tuple[Part, ...]:
         parts: list[Part] = []

@@ -133,6 +133,7 @@ class Writer:
 
         def keep() -> None:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.touch(mode=0o600)
             file.write_text(text, encoding="utf-8", errors="surrogateescape")
 
         try:
