@@ -119,7 +119,7 @@ def _messages(
 ) -> tuple[Message, ...]:
     return prompts.explain(
         kind=subject.facts.kind,
-        facts=facts_in_words(subject.facts),
+        facts=facts_in_words(subject.facts, (text for _, text in shown)),
         context=[(_heading(item), text) for item, text in shown],
         detail=arguments.detail,
         focus=arguments.focus,
