@@ -122,7 +122,7 @@ class Providers:
             return [await self._named_endpoint(named, options)]
         allowed = [p for p in self._known.values() if p.is_loopback or not options.offline]
         ready = [p for p in allowed if p.missing is None]
-        reached = await self._that_answer(ready)
+        reached = await self._that_answer(ready, asks_all=options.dry_run)
         endpoints = [e for e in [await self._endpoint_of(p) for p in reached] if e is not None]
         if not endpoints:
             raise UnavailableError("no model can be reached.", hint=_ADVICE)
@@ -197,7 +197,7 @@ class Providers:
         if options.provider is not None:
             return options.provider, model
         for name in self._known:
-            if self._pricing.window(name, model) is not None:
+            if self._pricing.knows(name, model):
                 return name, model
         served: dict[str, str] = {}
         for state in await self.states(offline=True):
@@ -213,7 +213,9 @@ class Providers:
             hint=f"did you mean {' or '.join(near)}?" if near else "name it as provider:model",
         )
 
-    async def _that_answer(self, providers: Sequence[Provider]) -> list[Provider]:
+    async def _that_answer(
+        self, providers: Sequence[Provider], *, asks_all: bool
+    ) -> list[Provider]:
         answers: set[str] = set()
 
         async def probe(provider: Provider) -> None:
@@ -228,8 +230,9 @@ class Providers:
         # Once one is sure to answer, nothing behind it needs to be tried.
         sure = next((n for n, p in enumerate(providers) if not p.must_answer), len(providers))
         async with anyio.create_task_group() as tasks:
-            for provider in providers[:sure]:
-                tasks.start_soon(probe, provider)
+            for provider in providers if asks_all else providers[:sure]:
+                if provider.must_answer:
+                    tasks.start_soon(probe, provider)
         return [p for p in providers if p.name in answers or not p.must_answer]
 
     async def _endpoint_of(self, provider: Provider) -> Endpoint | None:
