@@ -11,7 +11,8 @@ A change passes marks in its journal file, each on disk before what follows:
 
 A file's place and its new content are exchanged in one step where the file system can, so that
 what was in the place is still there to be looked at: a change that somebody made in the last
-moment is seen and put back. Changes of one root take turns, by a lock that ends with the process.
+moment is seen and put back. Where it cannot, a kill while a change is taken back leaves files that
+recovery names as a conflict. Changes of one root take turns, by a lock that ends with the process.
 """
 
 from __future__ import annotations
@@ -269,6 +270,8 @@ class Target:
             else:
                 self._exchanged = exchange(self.directory, temporary, self.name)
                 if not self._exchanged:
+                    if _digest(self.directory, self.name, entry) != entry.before:
+                        raise _changed(self.edit.path)
                     os.rename(
                         temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory
                     )
