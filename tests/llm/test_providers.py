@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -140,6 +141,21 @@ async def test_a_key_in_a_slow_place_is_looked_for_only_when_it_is_wanted() -> N
         assert asked == []
         assert named(await found.choose(RunOptions(provider="openai"))) == ["openai:gpt-5-mini"]
     assert asked == ["keyring"]
+
+
+async def test_what_may_block_is_done_in_a_thread() -> None:
+    done: list[bool] = []
+
+    def note() -> bool:
+        done.append(threading.current_thread() is threading.main_thread())
+        return True
+
+    kept = hosted(missing="no key", has_after_all=note, unlock=lambda: note() and None)
+    async with providers(kept) as found:
+        await found.choose(RunOptions(provider="openai"))
+        await found.adapter("openai")
+    assert done
+    assert not any(done)
 
 
 async def test_offline_asks_nobody_beyond_this_machine() -> None:

@@ -200,6 +200,7 @@ class House:
             model=model.openai_model,
             missing=self._keys.missing("openai"),
             has_after_all=lambda: self._keys.is_in_keyring("openai"),
+            unlock=self._keys.unlocker("openai"),
             is_loopback=_is_loopback(model.openai_url),
         )
 
@@ -221,6 +222,7 @@ class House:
             model=model.anthropic_model,
             missing=self._keys.missing("anthropic"),
             has_after_all=lambda: self._keys.is_in_keyring("anthropic"),
+            unlock=self._keys.unlocker("anthropic"),
             is_loopback=_is_loopback(model.anthropic_url),
         )
 
