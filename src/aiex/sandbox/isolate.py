@@ -116,14 +116,11 @@ async def run_command(command: Command) -> CommandResult:
     Raises:
         NotFoundError: The program is not there.
     """
-    environment = _environment(command.environment, command.project or command.cwd)
-    program = _program(command.argv[0], environment["PATH"])
-    setpriv = _setpriv()
-    guard = (setpriv, "--pdeathsig", "KILL", "--") if setpriv is not None else ()
     started = time.monotonic()
+    argv, environment = await anyio.to_thread.run_sync(_looked_up, command)
     try:
         process = await anyio.open_process(
-            [*guard, program, *command.argv[1:]],
+            argv,
             stdin=PIPE if command.stdin else DEVNULL,
             stdout=PIPE,
             stderr=PIPE,
@@ -163,6 +160,15 @@ async def run_command(command: Command) -> CommandResult:
         timed_out=timer.cancelled_caught,
         truncated=out.dropped or err.dropped,
     )
+
+
+def _looked_up(command: Command) -> tuple[list[str], dict[str, str]]:
+    """Return the whole command line with its program's path, and the environment."""
+    environment = _environment(command.environment, command.project or command.cwd)
+    program = _program(command.argv[0], environment["PATH"])
+    setpriv = _setpriv()
+    guard = () if setpriv is None else (setpriv, "--pdeathsig", "KILL", "--")
+    return [*guard, program, *command.argv[1:]], environment
 
 
 def _program(name: str, path: str) -> str:
