@@ -10,7 +10,7 @@ import anyio.to_thread
 
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.verbs import Run, Verb
-from aiex.core import Finished, Notice
+from aiex.core import AnalyzeArguments, Finished, Notice
 from aiex.sandbox import Git, Recovered
 
 if TYPE_CHECKING:
@@ -92,8 +92,26 @@ def _analyze(house: House) -> Verb[Any]:
             "hotspots": HotspotsAnalysis(reader=reader, history=history),
             "graph": GraphAnalysis(reader=reader),
             "diff": DiffAnalysis(reader=reader, lint=lint, open_git=Git),
+            "deps": _Deps(house, reader),
         }
     )
+
+
+class _Deps:
+    """The analysis of dependencies, imported when it is first asked for."""
+
+    def __init__(self, house: House, reader: ProjectReader) -> None:
+        self._house = house
+        self._reader = reader
+
+    async def run(self, arguments: AnalyzeArguments, run: Run) -> Finished:
+        """Do it."""
+        from aiex.app.registries import open_asked
+        from aiex.assistant.analyze.deps.analysis import DepsAnalysis
+
+        house = self._house
+        asked = partial(open_asked, house.settings.analysis, house.env)
+        return await DepsAnalysis(reader=self._reader, open_asked=asked).run(arguments, run)
 
 
 def _proposals(house: House) -> Proposals:
