@@ -6,6 +6,7 @@ from decimal import Decimal
 from importlib.metadata import version
 
 import genai_prices
+import msgspec
 import pytest
 from genai_prices.data import providers
 
@@ -23,56 +24,83 @@ def test_the_shipped_table_is_what_the_installed_prices_give() -> None:
     assert derive_table() == TABLE
 
 
-def calls() -> list[tuple[str, str, Usage, datetime]]:
-    """400 calls of every kind: cached, written to caches, past every tier, at several dates."""
-    chance = random.Random(7)
-    names = [
-        (p.id, m.id)
-        for p in providers
-        if p.id in TABLE.providers
-        for m in p.models
-        if m.is_match(m.id)  # "ft:gpt-4o" stands for a pattern and is no name itself
-    ]
+def names() -> list[tuple[str, str]]:
+    """Return every model of the table that has a name; "ft:gpt-4o" stands for a pattern."""
     known = {(p, m.id) for p, models in TABLE.providers.items() for m in models}
-    names = [name for name in names if name in known]
+    return [
+        (provider.id, model.id)
+        for provider in providers
+        if provider.id in TABLE.providers
+        for model in provider.models
+        if model.is_match(model.id) and (provider.id, model.id) in known
+    ]
+
+
+def thresholds(provider: str, model: str) -> list[int]:
+    """Return the sizes of prompts at which a price of the model may change, and those beside."""
+    found = next(m for m in TABLE.providers[provider] if m.id == model)
+    rates = [rate for one in found.rates for rate in (one.input, one.output, one.cache_read)]
+    starts = {start for rate in rates if rate is not None for start, _ in rate.tiers}
+    return [0, 1, 999, 900_000, *(start + by for start in starts for by in (-1, 0, 1))]
+
+
+def usages(provider: str, model: str) -> list[Usage]:
+    """Return 40 usages of every kind: cached, written to caches, heard, past every tier."""
+    chance = random.Random(f"{provider}:{model}")
     found = []
-    for _ in range(400):
-        provider, model = chance.choice(names)
-        total = chance.choice([0, 1, 999, 99_999, 100_001, 199_999, 200_001, 272_001, 900_000])
-        cached = chance.randint(0, total)
-        hour = chance.randint(0, total - cached)
-        five = chance.randint(0, total - cached - hour)
-        if provider == "openai":
-            hour = 0
-        usage = Usage(
-            input_tokens=total,
-            output_tokens=chance.randint(0, 20_000),
-            cached_input_tokens=cached,
-            cache_write_5m_tokens=five,
-            cache_write_1h_tokens=hour,
+    for total in chance.choices(thresholds(provider, model), k=40):
+        cached = chance.choice([0, chance.randint(0, total)])
+        five = chance.choice([0, chance.randint(0, total - cached)])
+        hour = chance.randint(0, total - cached - five) if provider == "anthropic" else 0
+        heard = chance.choice([0, chance.randint(0, total - cached - five - hour)])
+        output = chance.randint(0, 20_000)
+        found.append(
+            Usage(
+                input_tokens=total,
+                output_tokens=output,
+                cached_input_tokens=cached,
+                cache_write_5m_tokens=five,
+                cache_write_1h_tokens=hour,
+                input_audio_tokens=heard,
+                output_audio_tokens=chance.choice([0, chance.randint(0, output)]),
+            )
         )
-        when = datetime(2024 + chance.randint(0, 2), chance.randint(1, 12), 2, tzinfo=UTC)
-        found.append((provider, model, usage, when))
     return found
 
 
-@pytest.mark.parametrize(("provider", "model", "usage", "when"), calls())
-def test_a_call_costs_what_genai_prices_says(
-    provider: str, model: str, usage: Usage, when: datetime
-) -> None:
-    ours = Pricing(TABLE).price(provider, model, usage, at=when)
+def theirs(provider: str, model: str, usage: Usage, when: datetime) -> Decimal:
     counts = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cached_input_tokens,
         "cache_write_tokens": usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
         "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        "input_audio_tokens": usage.input_audio_tokens,
+        "cache_audio_read_tokens": 0,  # the wire of chat completions does not tell it
+        "output_audio_tokens": usage.output_audio_tokens,
     }
-    theirs = genai_prices.calc_price(
+    return genai_prices.calc_price(
         genai_prices.Usage(**counts), model, provider_id=provider, genai_request_timestamp=when
-    )
-    assert ours is not None
-    assert ours.usd == theirs.total_price
+    ).total_price
+
+
+@pytest.mark.parametrize(("provider", "model"), names())
+def test_a_call_costs_what_genai_prices_says(provider: str, model: str) -> None:
+    pricing = Pricing(TABLE)
+    for usage in usages(provider, model):
+        for when in (datetime(2024, 2, 3, tzinfo=UTC), NOW):
+            ours = pricing.price(provider, model, usage, at=when)
+            assert ours is not None
+            assert ours.usd == theirs(provider, model, usage, when), (usage, when)
+
+
+def test_every_kind_of_price_is_among_those_compared() -> None:
+    priced = [rates for models in TABLE.providers.values() for m in models for rates in m.rates]
+    kinds = {f.name for f in msgspec.structs.fields(Rates)}
+    for kind in kinds:
+        assert any(getattr(rates, kind) is not None for rates in priced), kind
+    assert any(rates.input.tiers for rates in priced)
+    assert len(names()) > 100
 
 
 def test_local_models_are_free_and_unknown_ones_unpriced() -> None:

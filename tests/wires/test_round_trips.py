@@ -82,6 +82,7 @@ image_data = st.builds(ImagePart, data=base64s, media_type=st.just("image/png"))
 calls = st.builds(ToolCallPart, id=words, name=words, arguments=texts)
 object_calls = st.builds(ToolCallPart, id=words, name=words, arguments=object_texts)
 results = st.builds(ToolResultPart, id=words, text=st.text(max_size=9))
+named_results = st.builds(ToolResultPart, id=words, text=st.text(max_size=9), name=sometimes(words))
 signed = st.builds(ReasoningPart, text=texts, signature=words)
 redacted = st.builds(ReasoningPart, encrypted=words)
 numbered = st.builds(ReasoningPart, text=st.text(max_size=5), id=words, encrypted=sometimes(words))
@@ -152,7 +153,7 @@ chat_calls = call_of(
         said_by("user", lists(text_parts, image_urls, image_data), name=sometimes(words)),
         said_by("assistant", one_of_each(st.builds(ReasoningPart, text=texts), text_parts)),
         said_by("assistant", joined(text_parts, calls).filter(lambda parts: len(parts) > 0)),
-        said_by("tool", results.map(lambda part: (part,))),
+        said_by("tool", named_results.map(lambda part: (part,))),
     ),
     openai_chat.WIRE,
     tool_choice=choices,
@@ -283,14 +284,16 @@ def test_a_call_comes_back_from_ollama(call: ModelCall, stream: bool) -> None:
 # ---------------------------------------------------------------- replies
 
 MODEL, REPLY = "model-1", "reply-1"
-plain_usages = st.builds(
-    Usage,
-    input_tokens=counts,
-    output_tokens=counts,
-    cached_input_tokens=st.integers(0, 9),
-    cache_write_5m_tokens=st.integers(0, 9),
-    reasoning_tokens=st.integers(0, 9),
-)
+few = st.integers(0, 9)
+plain_counts = {
+    "input_tokens": counts,
+    "output_tokens": counts,
+    "cached_input_tokens": few,
+    "cache_write_5m_tokens": few,
+    "reasoning_tokens": few,
+}
+plain_usages = st.builds(Usage, **plain_counts)
+chat_usages = st.builds(Usage, **plain_counts, input_audio_tokens=few, output_audio_tokens=few)
 ollama_usages = st.builds(Usage, input_tokens=counts, output_tokens=counts)
 anthropic_usages = st.builds(
     lambda new, read, minutes, hour, output: Usage(
@@ -339,7 +342,7 @@ chat_replies = replies(
         ),
         st.lists(calls, max_size=2, unique_by=lambda part: part.id),
     ).map(lambda found: (*found[0], *found[1])),
-    plain_usages,
+    chat_usages,
     {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "refusal": "stop"},
 )
 responses_replies = replies(

@@ -145,6 +145,43 @@ def test_annotations_and_logprobs_are_kept_in_chat() -> None:
     assert any(isinstance(one, OpaqueDelta) for one in deltas)
 
 
+def test_a_message_without_content_keeps_its_keys_in_chat() -> None:
+    called = {"role": "assistant", "content": None, "function_call": {"name": "f"}}
+    result = {"role": "tool", "tool_call_id": "a", "name": "f", "content": "1", "x_key": 2}
+    body = json.dumps({"model": "m", "messages": [called, result]}).encode()
+    found = openai_chat.decode_request(body)
+    [part] = [p for p in found.call.messages[1].parts if isinstance(p, ToolResultPart)]
+    assert part.name == "f"
+    assert sent(openai_chat.encode_request(found.call))["messages"] == [
+        called | {"content": ""},
+        result,
+    ]
+    for wire in (openai_responses, anthropic_messages, ollama):
+        assert "x_key" not in wire.encode_request(found.call).decode()
+
+
+def test_sound_is_counted_and_goes_back_by_its_id_in_chat() -> None:
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 8,
+        "prompt_tokens_details": {"audio_tokens": 7},
+        "completion_tokens_details": {"audio_tokens": 6},
+    }
+    said = [
+        delta(audio={"id": "audio_1", "data": "AA"}),
+        delta(audio={"data": "BB", "transcript": "hi"}),
+        stop(),
+        {"choices": [], "usage": usage},
+    ]
+    reply = read(openai_chat.StreamDecoder(), sse(*said) + DONE)
+    assert reply.finish.usage == Usage(
+        input_tokens=9, output_tokens=8, input_audio_tokens=7, output_audio_tokens=6
+    )
+    back = call_with(Message(role="assistant", parts=reply.parts))
+    [message] = sent(openai_chat.encode_request(back))["messages"]
+    assert message["audio"] == {"id": "audio_1"}
+
+
 def test_pictures_of_results_follow_as_the_user_s_in_chat() -> None:
     picture = ImagePart(data="AAAA", media_type="image/png")
     body = openai_chat.encode_request(

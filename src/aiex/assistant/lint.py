@@ -6,23 +6,25 @@ changes meanwhile) reaches it but the bytes that were read and the settings that
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 import msgspec
 
+from aiex.assistant.ruff_settings import RuffSettings, RuffSettingsFound
 from aiex.code import FileFacts, read_facts, read_ruff, unfit_for_ruff
 from aiex.context import AnalysisCache, CacheKey
-from aiex.core import Finding, NotChecked, StoreError, ToolRun, with_ids
-from aiex.sandbox import Command, CommandResult, FileContent, run_command
+from aiex.core import Finding, NotChecked, StoreError, ToolRun, digest_of, with_ids
+from aiex.sandbox import Command, CommandResult, FileContent, printable, run_command
 
-__all__ = ["LintReport", "ReadContents", "Ruff", "RuffSettings", "Source", "ruff_program"]
+__all__ = ["LintReport", "ReadContents", "Ruff", "Source", "ruff_program"]
 
 _BATCH_FILES = 500
 _BATCH_BYTES = 4 << 20
@@ -32,11 +34,13 @@ _TIMEOUT = 10.0
 _TIMEOUT_AGAIN = 3.0
 _MOST_DEATHS = 16
 _MOST_LOST_MS = 20_000
+_LONGEST_COMPLAINT = 100
 _MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a private folder in it
 _INCLUDE = 'include=["*.py", "*.pyi", "*.pyw"]'
 _STACK = "1073741824"  # ruff's parser is recursive; measured to carry what is let through
 # ruff passes by folders such as `dist` and `venv`; what it is given was chosen by us.
-_EVERY_FILE = ("--no-respect-gitignore", "--config", "exclude=[]", "--config", _INCLUDE)
+_EVERY_FILE = ("--no-respect-gitignore", "--config", _INCLUDE)
+_NO_EXCLUDE = ("--config", "exclude=[]")
 _DECODE = msgspec.json.Decoder(list[Finding]).decode
 
 ReadContents = Callable[[Sequence[str]], Sequence[FileContent]]
@@ -55,38 +59,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     sha256: str
     size: int
-
-
-class RuffSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How ruff is asked.
-
-    Attributes:
-        select: Rules to report.
-        ignore: Rules not to report.
-        line_length: Longest line, in columns.
-        target_version: Such as `py311`; `None` for ruff's own.
-        max_complexity: Complexity above which C901 reports.
-    """
-
-    select: tuple[str, ...]
-    ignore: tuple[str, ...] = ()
-    line_length: int = 100
-    target_version: str | None = None
-    max_complexity: int = 10
-
-    def arguments(self) -> tuple[str, ...]:
-        """Return them as ruff's command line takes them."""
-        arguments = [
-            f"--select={','.join(self.select)}",
-            f"--line-length={self.line_length}",
-            "--config",
-            f"lint.mccabe.max-complexity={self.max_complexity}",
-        ]
-        if self.ignore:
-            arguments.append(f"--ignore={','.join(self.ignore)}")
-        if self.target_version is not None:
-            arguments.append(f"--target-version={self.target_version}")
-        return tuple(arguments)
 
 
 class LintReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +101,7 @@ class Ruff:
         self,
         contents: Sequence[FileContent],
         facts: Mapping[str, FileFacts],
-        settings: RuffSettings,
+        settings: RuffSettings | RuffSettingsFound,
         *,
         use_cache: bool = True,
     ) -> LintReport:
@@ -138,10 +110,12 @@ class Ruff:
         Args:
             contents: Python files.
             facts: Facts of each, by path; they name the symbol around a finding.
-            settings: How to ask.
+            settings: How to ask, or that of each file.
             use_cache: Whether findings of earlier runs may be used.
         """
         held = {content.path: content for content in contents}
+        if isinstance(settings, RuffSettings):
+            settings = RuffSettingsFound(by_path=dict.fromkeys(held, settings))
         return await self.check_many(
             [Source(path=c.path, sha256=c.sha256, size=len(c.content)) for c in contents],
             lambda paths: [held[path] for path in paths],
@@ -155,7 +129,7 @@ class Ruff:
         sources: Sequence[Source],
         read: ReadContents,
         facts: Mapping[str, FileFacts],
-        settings: RuffSettings,
+        settings: RuffSettingsFound,
         *,
         use_cache: bool = True,
         progress: Callable[[int, int], Awaitable[None]] | None = None,
@@ -166,7 +140,7 @@ class Ruff:
             sources: Python files.
             read: Reads files; blocks, and is called in a thread with some paths at a time.
             facts: Facts of each, by path; they name the symbol around a finding.
-            settings: How to ask.
+            settings: How to ask about each of them.
             use_cache: Whether findings of earlier runs may be used.
             progress: Told the files done and the files to do.
         """
@@ -176,15 +150,16 @@ class Ruff:
                 what="lint and security of Python", reason="ruff is not installed", tool="ruff"
             )
             return LintReport(findings=(), not_checked=(missing,))
-        keys = {source.path: _key(source, settings, version) for source in sources}
+        asked, refused = await self._asked(sources, settings, version, use_cache=use_cache)
+        keys = _keys(sources, asked, version)
         found = await self._kept(keys) if use_cache else {}
         todo = [source for source in sources if source.path not in found]
-        check = _Check(read, facts, settings=settings, version=version)
+        check = _Check(read, facts, version=version)
         done = 0
-        for paths in _batches(todo):
+        for how, paths in _batches(todo, asked):
             if progress is not None:
                 await progress(done, len(todo))
-            fresh = await check.files(paths)
+            fresh = await check.files(paths, how)
             found.update(fresh)
             if use_cache:
                 await self._keep({keys[path]: fresh[path] for path in fresh})
@@ -192,9 +167,45 @@ class Ruff:
         every = [_placed(f, facts.get(path)) for path in sorted(found) for f in found[path]]
         return LintReport(
             findings=with_ids(every),
-            checked=(check.run,) if found else (),
-            not_checked=tuple(check.notes),
+            checked=(check.run(asked),) if found else (),
+            not_checked=(*settings.not_checked, *refused, *check.notes),
         )
+
+    async def _asked(
+        self,
+        sources: Sequence[Source],
+        settings: RuffSettingsFound,
+        version: str,
+        *,
+        use_cache: bool,
+    ) -> tuple[dict[str, RuffSettings], list[NotChecked]]:
+        """Return how to ask about each file: ours for those whose own settings ruff refuses."""
+        asked = {source.path: settings.by_path[source.path] for source in sources}
+        notes: list[NotChecked] = []
+        for theirs in set(asked.values()):
+            if theirs.origin is None:
+                continue
+            problem = await self._refusal(theirs, version, use_cache=use_cache)
+            if problem:
+                what = f"settings of ruff in {theirs.origin}"
+                notes.append(NotChecked(what=what, reason=problem, tool="ruff"))
+                ours = RuffSettings(target_version=theirs.target_version)
+                asked = {path: ours if how == theirs else how for path, how in asked.items()}
+        return asked, sorted(notes, key=lambda note: note.what)
+
+    async def _refusal(self, settings: RuffSettings, version: str, *, use_cache: bool) -> str:
+        """Return why ruff refuses *settings*; empty if it takes them."""
+        digest = digest_of(repr(settings.arguments()).encode())
+        key = CacheKey(sha256=digest, kind="ruff-settings", version=version)
+        kept = (await self._cache.get_many([key]))[0] if use_cache else None
+        if kept is not None:
+            return msgspec.json.decode(kept, type=str)
+        result = await _ruff([], settings, timeout=_TIMEOUT)
+        problem = f"ruff refuses them: {_complaint(result)}" if result.exit else ""
+        if use_cache:
+            with suppress(StoreError):
+                await self._cache.put_many({key: msgspec.json.encode(problem)})
+        return problem
 
     async def _kept(self, keys: Mapping[str, CacheKey]) -> dict[str, list[Finding]]:
         found: dict[str, list[Finding]] = {}
@@ -217,11 +228,9 @@ class _Check:
     Args:
         read: Reads files.
         facts: Facts by path.
-        settings: How to ask.
         version: Version of ruff.
 
     Attributes:
-        run: All runs that gave a report, as one; without exit status if there was none.
         notes: What was not checked.
     """
 
@@ -230,23 +239,37 @@ class _Check:
         read: ReadContents,
         facts: Mapping[str, FileFacts],
         *,
-        settings: RuffSettings,
         version: str,
     ) -> None:
         self.notes: list[NotChecked] = []
-        self.run = ToolRun(name="ruff check", version=version, argv=_arguments(settings))
         self._read = read
         self._facts = facts
-        self._settings = settings
         self._version = version
+        self._exit: int | None = None
+        self._ms = 0
         self._deaths = 0
         self._lost_ms = 0
 
-    async def files(self, paths: Sequence[str]) -> dict[str, list[Finding]]:
+    def run(self, asked: Mapping[str, RuffSettings]) -> ToolRun:
+        """Return all runs that gave a report, as one; without exit status if there was none.
+
+        Args:
+            asked: How each file was asked about; what most were is shown.
+        """
+        most = Counter(asked.values()).most_common(1)[0][0]
+        return ToolRun(
+            name="ruff check",
+            version=self._version,
+            argv=_arguments(most),
+            exit=self._exit,
+            ms=self._ms,
+        )
+
+    async def files(self, paths: Sequence[str], how: RuffSettings) -> dict[str, list[Finding]]:
         """Return the findings by path; what could not be checked is missing and noted."""
         contents = await anyio.to_thread.run_sync(self._fitting, paths)
         found: dict[str, list[Finding]] = {}
-        await self._parts(contents, found)
+        await self._parts(contents, how, found)
         return found
 
     def _fitting(self, paths: Sequence[str]) -> list[FileContent]:
@@ -262,7 +285,7 @@ class _Check:
         return sorted(fitting, key=lambda content: (-len(content.content), content.path))
 
     async def _parts(
-        self, contents: Sequence[FileContent], found: dict[str, list[Finding]]
+        self, contents: Sequence[FileContent], how: RuffSettings, found: dict[str, list[Finding]]
     ) -> None:
         """Check *contents*; where ruff dies of them, in parts until the culprit is alone."""
         if not contents:
@@ -272,12 +295,11 @@ class _Check:
             self.notes += [NotChecked(what=c.path, reason=reason, tool="ruff") for c in contents]
             return
         timeout = _TIMEOUT if self._lost_ms == 0 else _TIMEOUT_AGAIN
-        result = await _ruff(contents, self._settings, timeout=timeout)
+        result = await _ruff(contents, how, timeout=timeout)
         if result.exit == 0 and not result.timed_out and not result.truncated:
             found.update(await anyio.to_thread.run_sync(self._report, contents, result.stdout))
-            self.run = msgspec.structs.replace(
-                self.run, exit=result.exit, ms=self.run.ms + result.ms
-            )
+            self._exit = result.exit
+            self._ms += result.ms
             return
         self._lost_ms += result.ms
         if len(contents) == 1:
@@ -286,8 +308,8 @@ class _Check:
             self.notes.append(note)
             return
         cut = max(1, len(contents) // (16 if result.timed_out else 2))
-        await self._parts(contents[:cut], found)
-        await self._parts(contents[cut:], found)
+        await self._parts(contents[:cut], how, found)
+        await self._parts(contents[cut:], how, found)
 
     def _report(self, contents: Sequence[FileContent], report: bytes) -> dict[str, list[Finding]]:
         lines = {c.path: c.content.decode("utf-8", "replace").split("\n") for c in contents}
@@ -295,6 +317,14 @@ class _Check:
         for finding in read_ruff(report, version=self._version, lines=lines):
             found[finding.path].append(finding)
         return found
+
+
+def _complaint(result: CommandResult) -> str:
+    """Return the line of ruff's messages that says what is wrong with its settings."""
+    said = result.stderr.decode("utf-8", "replace")
+    _, _, detail = said.partition("configuration option:")
+    lines = (detail or said.rpartition("Cause: ")[2]).strip().split("\n")
+    return printable(lines[0][:_LONGEST_COMPLAINT]) or f"it ended with {result.exit}"
 
 
 def _why(result: CommandResult) -> str:
@@ -305,18 +335,23 @@ def _why(result: CommandResult) -> str:
     return f"ruff ended with {result.exit} on it"
 
 
-def _batches(sources: Sequence[Source]) -> Iterator[list[str]]:
-    """Yield the paths of *sources* in lists whose contents fit in memory."""
-    batch: list[str] = []
-    size = 0
+def _batches(
+    sources: Sequence[Source], asked: Mapping[str, RuffSettings]
+) -> Iterator[tuple[RuffSettings, list[str]]]:
+    """Yield the paths of *sources* that are asked about alike, as many as fit in memory."""
+    groups: dict[RuffSettings, list[Source]] = {}
     for source in sources:
-        if batch and (len(batch) >= _BATCH_FILES or size + source.size > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(source.path)
-        size += source.size
-    if batch:
-        yield batch
+        groups.setdefault(asked[source.path], []).append(source)
+    for how, group in groups.items():
+        batch: list[str] = []
+        size = 0
+        for source in group:
+            if batch and (len(batch) >= _BATCH_FILES or size + source.size > _BATCH_BYTES):
+                yield how, batch
+                batch, size = [], 0
+            batch.append(source.path)
+            size += source.size
+        yield how, batch
 
 
 def ruff_program() -> str | None:
@@ -333,21 +368,34 @@ def _decode_all(paths: Sequence[str], values: Sequence[bytes | None]) -> dict[st
     return {path: _DECODE(raw) for path, raw in zip(paths, values, strict=True) if raw is not None}
 
 
-def _key(source: Source, settings: RuffSettings, version: str) -> CacheKey:
-    # A few rules look at the name of the file, so it belongs to what the findings come from.
-    named = hashlib.sha256(f"{source.path}\0{source.sha256}".encode()).hexdigest()
-    return CacheKey(sha256=named, kind="ruff", version=f"{version} {settings.arguments()}")
+def _keys(
+    sources: Sequence[Source], asked: Mapping[str, RuffSettings], version: str
+) -> dict[str, CacheKey]:
+    # Rules and patterns look at the name of the file, so it belongs to what findings come from.
+    versions = {how: f"{version} {how.base} {how.arguments()}" for how in set(asked.values())}
+    return {
+        source.path: CacheKey(
+            sha256=digest_of(f"{source.path}\0{source.sha256}".encode("utf-8", "surrogateescape")),
+            kind="ruff",
+            version=versions[asked[source.path]],
+        )
+        for source in sources
+    }
 
 
 def _arguments(settings: RuffSettings) -> tuple[str, ...]:
     return ("ruff", "check", "--isolated", "--no-cache", *settings.arguments())
 
 
+def _excludes(settings: RuffSettings) -> bool:
+    return any(option.startswith("exclude=") for option in settings.options)
+
+
 async def _ruff(
     contents: Sequence[FileContent], settings: RuffSettings, *, timeout: float
 ) -> CommandResult:
     program = await anyio.to_thread.run_sync(ruff_program) or "ruff"
-    folder = await anyio.to_thread.run_sync(_copy, contents)
+    folder = await anyio.to_thread.run_sync(_copy, contents, settings.base)
     try:
         result = await run_command(
             Command(
@@ -355,12 +403,13 @@ async def _ruff(
                     program,
                     *_arguments(settings)[1:],
                     *_EVERY_FILE,
+                    *(() if _excludes(settings) else _NO_EXCLUDE),
                     "--output-format=json",
                     "--exit-zero",
                     "--quiet",
                     ".",
                 ),
-                cwd=folder,
+                cwd=folder / settings.base,
                 environment={"RUST_MIN_STACK": _STACK},
                 timeout=timeout,
                 max_output_bytes=_MOST_REPORT_BYTES,
@@ -369,13 +418,15 @@ async def _ruff(
         prefix = os.fsencode(folder) + b"/"
         return msgspec.structs.replace(result, stdout=result.stdout.replace(prefix, b""))
     finally:
-        await anyio.to_thread.run_sync(shutil.rmtree, folder)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(shutil.rmtree, folder)
 
 
-def _copy(contents: Sequence[FileContent]) -> Path:
+def _copy(contents: Sequence[FileContent], base: str) -> Path:
     # In memory where that is to be had: making a file on a disk can take 0.2 ms.
     memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="aiex-lint-", dir=memory)).resolve()
+    (folder / base).mkdir(parents=True, exist_ok=True)
     for content in contents:
         path = folder / content.path
         path.parent.mkdir(parents=True, exist_ok=True)

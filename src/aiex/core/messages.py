@@ -250,6 +250,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cache_write_5m_tokens: Part of the input written to a cache that lives 5 minutes.
         cache_write_1h_tokens: Part of the input written to a cache that lives an hour.
         reasoning_tokens: Part of the output that was thinking.
+        input_audio_tokens: Part of the input that was sound, which has a price of its own.
+        output_audio_tokens: Part of the output that was sound.
     """
 
     input_tokens: int = 0
@@ -258,6 +260,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
 
 
 class TextDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="text"):

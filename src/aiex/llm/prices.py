@@ -46,7 +46,7 @@ def encode_table(table: PriceTable) -> bytes:
 
 
 def derive_table() -> PriceTable:
-    """Return the prices that the installed genai-prices knows for text tokens of hosted models."""
+    """Return the prices that the installed genai-prices knows for the tokens of hosted models."""
     # 1.7 MB that only this needs
     from importlib.metadata import version  # noqa: PLC0415
 
@@ -98,6 +98,8 @@ def _rates(since: date | None, prices: Any) -> Rates | None:
         cache_read=_optional(prices.cache_read_mtok),
         cache_write=_optional(prices.cache_write_mtok),
         cache_write_1h=_optional(prices.cache_write_1h_mtok),
+        input_audio=_optional(prices.input_audio_mtok),
+        output_audio=_optional(prices.output_audio_mtok),
     )
 
 

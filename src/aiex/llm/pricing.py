@@ -57,6 +57,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cache_read: Tokens read from a cache; `None` if they cost what input costs.
         cache_write: Tokens written to a cache for 5 minutes; `None` likewise.
         cache_write_1h: Tokens written to a cache for an hour; `None` likewise.
+        input_audio: Sound in the prompt; `None` likewise.
+        output_audio: Sound in the reply; `None` if it costs what output costs.
     """
 
     input: Rate
@@ -65,6 +67,8 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_read: Rate | None = None
     cache_write: Rate | None = None
     cache_write_1h: Rate | None = None
+    input_audio: Rate | None = None
+    output_audio: Rate | None = None
 
 
 class ModelPrices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,6 +143,10 @@ class Pricing:
         """Where the prices are from."""
         return self._table.version
 
+    def knows(self, provider: str, model: str) -> bool:
+        """Return whether *model* is the name of a model that is priced for *provider*."""
+        return f"{provider}:{model}" in self._overrides or self._find(provider, model) is not None
+
     def window(self, provider: str, model: str) -> int | None:
         """Return the largest prompt in tokens; `None` if unknown."""
         found = self._find(provider, model)
@@ -193,19 +201,23 @@ def _rates_on(model: ModelPrices, at: datetime | None) -> Rates:
 
 
 def _cost(rates: Rates, usage: Usage) -> Decimal:
-    """Price each token once: what has no price of its own counts as plain input."""
-    plain = usage.input_tokens
-    tokens: list[tuple[Rate, int]] = [(rates.output, usage.output_tokens)]
+    """Price each token once: what has no price of its own counts as plain input or output."""
+    plain, said = usage.input_tokens, usage.output_tokens
+    tokens: list[tuple[Rate, int]] = []
+    if rates.output_audio is not None:
+        tokens.append((rates.output_audio, usage.output_audio_tokens))
+        said -= usage.output_audio_tokens
     # An hour's cache write without a price of its own is a cache write.
     hour = rates.cache_write_1h or rates.cache_write
     for rate, count in (
         (rates.cache_read, usage.cached_input_tokens),
         (rates.cache_write, usage.cache_write_5m_tokens),
         (hour, usage.cache_write_1h_tokens),
+        (rates.input_audio, usage.input_audio_tokens),
     ):
         if rate is not None:
             tokens.append((rate, count))
             plain -= count
-    tokens.append((rates.input, max(0, plain)))
+    tokens += [(rates.input, max(0, plain)), (rates.output, max(0, said))]
     total = sum((rate.at(usage.input_tokens) * count for rate, count in tokens), Decimal(0))
     return total / _MILLION

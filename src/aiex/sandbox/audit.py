@@ -1,18 +1,23 @@
 """What was done to a user's files and what ran: one JSON record a line, appended, never changed.
 
-Records are buffered for at most 64 records or until something is about to be changed; a change is
-written down as an `intent` before it happens and as an `op` after, under one `op_id`. Content and
-environment are never recorded. The file is private to the user (0600), every line is ASCII, so a
-name in it cannot act on a terminal.
+A record is in the file when `record` returns, so a kill loses none; it is on disk at once when it
+is an `intent` or a refusal, and otherwise with the next of those, after 64 records or 50 ms, or
+when the log is closed. A change is written down as an `intent` before it happens and as an `op`
+after, under one `op_id`. Content and environment are never recorded, and what looks like a key in
+a name, a reason or a command line is masked. The file is private to the user (0600), every line
+is printable ASCII, so a name in it cannot act on a terminal.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
+import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +27,26 @@ import msgspec
 
 from aiex.core import NotFoundError, RefusedError
 
-__all__ = ["Actor", "AuditLog", "AuditRecord"]
+__all__ = ["Actor", "AuditLog", "AuditRecord", "redacted"]
 
-_BUFFERED = 64
-_LONGEST_WAIT = 0.05
+_UNSYNCED = 64
+_LONGEST_UNSYNCED = 0.05
+_LOCK_WAIT = 10.0
+_LOCK_PAUSE = 0.001
+_MASK = "[redacted]"
+_SECRET = re.compile(
+    r"""-----BEGIN[ ][A-Z0-9 ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z0-9 ]*-----|$)
+    | \b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}
+    | \baiex_[A-Za-z0-9]+_[A-Za-z0-9_-]{16,}
+    | \bgh[pousr]_[A-Za-z0-9]{16,} | \bgithub_pat_[A-Za-z0-9_]{16,} | \bglpat-[A-Za-z0-9_-]{16,}
+    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b
+    | \bAIza[A-Za-z0-9_-]{30,}
+    | \bhf_[A-Za-z0-9]{16,}
+    | \bxox[a-z]-[A-Za-z0-9-]{8,}
+    | \beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]*
+    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)""",
+    re.VERBOSE | re.DOTALL,
+)
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,6 +115,16 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True):
     record: AuditRecord
 
 
+def redacted(text: str) -> str:
+    """Return *text* with everything masked that looks like a key, a token or a password.
+
+    Example:
+        >>> redacted("curl https://me:hunter2@example.org")
+        'curl https://[redacted]@example.org'
+    """
+    return _SECRET.sub(_MASK, text)
+
+
 class AuditLog:
     """Appends records; safe for many threads and processes at once.
 
@@ -101,6 +132,9 @@ class AuditLog:
         directory: Folder of the log, private to the user; made if absent.
         node: Name of this machine in the records.
         now: Wall time, aware.
+
+    Raises:
+        RefusedError: The log cannot be opened for writing.
     """
 
     def __init__(
@@ -114,14 +148,11 @@ class AuditLog:
         self._node = node
         self._now = now
         self._lock = threading.Lock()
-        self._buffer: list[tuple[datetime, AuditRecord]] = []
+        self._seq = 0
+        self._size = 0
+        self._unsynced = 0
         self._oldest = 0.0
-        try:
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._handle = os.open(self._path, flags, 0o600)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
+        self._handle = self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -139,8 +170,8 @@ class AuditLog:
         """The file that is written."""
         return self._path
 
-    def record(self, record: AuditRecord) -> None:
-        """Take *record*; an intent and a refusal are on disk when this returns.
+    def record(self, *records: AuditRecord) -> None:
+        """Write *records*; an intent and a refusal are on disk when this returns.
 
         Raises:
             RefusedError: The log cannot be written, so the operation must not happen.
@@ -148,55 +179,121 @@ class AuditLog:
         with self._lock:
             if self._handle < 0:
                 raise NotFoundError("the audit log was closed")
-            if not self._buffer:
-                self._oldest = time.monotonic()
-            self._buffer.append((self._now(), record))
-            urgent = record.kind == "intent" or record.decision == "deny"
-            late = time.monotonic() - self._oldest > _LONGEST_WAIT
-            if urgent or late or len(self._buffer) >= _BUFFERED:
-                self._flush()
+            try:
+                self._append(records)
+                urgent = any(r.kind == "intent" or r.decision == "deny" for r in records)
+                self._sync(urgent=urgent)
+            except OSError as error:
+                raise _unwritable(self._path, error) from error
 
     def flush(self) -> None:
-        """Write what is buffered."""
-        with self._lock:
-            self._flush()
+        """Have everything that was recorded on disk.
 
-    def close(self) -> None:
-        """Write what is buffered and close the file."""
+        Raises:
+            RefusedError: The disk did not take it.
+        """
         with self._lock:
-            if self._handle < 0:
+            if self._handle < 0 or not self._unsynced:
                 return
             try:
-                self._flush()
-            finally:
-                os.close(self._handle)
-                self._handle = -1
+                self._sync(urgent=True)
+            except OSError as error:
+                raise _unwritable(self._path, error) from error
 
-    def _flush(self) -> None:
-        if not self._buffer:
-            return
+    def close(self) -> None:
+        """Have everything on disk and close the file."""
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX)
-            try:
-                self._append()
-            finally:
-                fcntl.flock(self._handle, fcntl.LOCK_UN)
+            self.flush()
+        finally:
+            with self._lock:
+                if self._handle >= 0:
+                    os.close(self._handle)
+                    self._handle = -1
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise _unwritable(self._path, error) from error
-        self._buffer.clear()
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise RefusedError(f"the audit log {self._path} is no regular file")
+        return handle
 
-    def _append(self) -> None:
-        size = os.fstat(self._handle).st_size
-        seq, torn = _last_seq(self._handle, size)
-        lines = [b"\n"] if torn else []
-        for number, (at, record) in enumerate(self._buffer, start=seq + 1):
-            stamp = at.astimezone(UTC).isoformat(timespec="microseconds")
-            line = _Line(v=1, seq=number, ts=stamp, node=self._node, record=record)
-            lines.append(_ascii(msgspec.json.encode(line)) + b"\n")
-        data = b"".join(lines)
-        written = os.write(self._handle, data)
-        while written < len(data):
-            written += os.write(self._handle, data[written:])
+    def _append(self, records: Iterable[AuditRecord]) -> None:
+        self._wait_for_turn()
+        try:
+            status = os.fstat(self._handle)
+            torn = False
+            if status.st_size != self._size:  # another process wrote, or this is the first record
+                self._seq, torn = _last_seq(self._handle, status.st_size)
+            lines = [b"\n"] if torn else []
+            for number, record in enumerate(records, start=self._seq + 1):
+                lines.append(self._line(number, record))
+            data = b"".join(lines)
+            self._size = -1  # if this fails, the next record looks at what is there
+            written = os.write(self._handle, data)
+            while written < len(data):
+                written += os.write(self._handle, data[written:])
+            self._seq += len(lines) - torn
+            self._size = status.st_size + len(data)
+        finally:
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+    def _wait_for_turn(self) -> None:
+        """Lock the file that has the log's name now, for a deadline's time at most."""
+        deadline = time.monotonic() + _LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_PAUSE)
+                continue
+            if os.fstat(self._handle).st_nlink:
+                return
+            # Somebody removed the log: what is written to a file without a name is lost.
+            fresh = self._open()
+            os.close(self._handle)
+            self._handle, self._size = fresh, -1
+
+    def _line(self, seq: int, record: AuditRecord) -> bytes:
+        stamp = self._now().astimezone(UTC).isoformat(timespec="microseconds")
+        line = _Line(v=1, seq=seq, ts=stamp, node=self._node, record=_masked(record))
+        try:
+            raw = msgspec.json.encode(line)
+        except UnicodeEncodeError:  # a name that is not UTF-8
+            raw = b"\xff"
+        if not raw.isascii():
+            plain = msgspec.to_builtins(line)
+            raw = json.dumps(plain, separators=(",", ":")).encode("ascii")
+        return raw.replace(b"\x7f", b"\\u007f") + b"\n"
+
+    def _sync(self, *, urgent: bool) -> None:
+        now = time.monotonic()
+        if not self._unsynced:
+            self._oldest = now
+        self._unsynced += 1
+        late = now - self._oldest > _LONGEST_UNSYNCED
+        if urgent or late or self._unsynced >= _UNSYNCED:
+            os.fsync(self._handle)
+            self._unsynced = 0
+
+
+def _masked(record: AuditRecord) -> AuditRecord:
+    """Return *record* without what looks like a secret in its words."""
+    words = (record.path, record.reason or "", *record.argv)
+    if not any(map(_SECRET.search, words)):
+        return record
+    return msgspec.structs.replace(
+        record,
+        path=redacted(record.path),
+        reason=None if record.reason is None else redacted(record.reason),
+        argv=tuple(map(redacted, record.argv)),
+    )
 
 
 def _last_seq(handle: int, size: int) -> tuple[int, bool]:
@@ -220,14 +317,6 @@ def _last_seq(handle: int, size: int) -> tuple[int, bool]:
 
 class _Seq(msgspec.Struct):
     seq: int
-
-
-def _ascii(line: bytes) -> bytes:
-    if line.isascii():
-        return line
-    import json  # noqa: PLC0415 - names that are not ASCII are rare
-
-    return json.dumps(json.loads(line), separators=(",", ":")).encode("ascii")
 
 
 def _unwritable(path: Path, error: OSError) -> RefusedError:

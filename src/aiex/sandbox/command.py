@@ -24,8 +24,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     that are named for it. At the level `none` nothing holds it to that.
 
     Attributes:
-        argv: Program and arguments; never goes through a shell.
-        cwd: Folder to run in, which it may read; `None` for its private folder.
+        argv: Program and arguments; never goes through a shell. The program is an absolute path,
+            or a bare name that is looked up in the folders of PATH that are absolute and not
+            below *project* nor below a folder that is named here.
+        cwd: Folder to run in, which it may read unless it is `/`; `None` for its private folder.
+        project: Folder whose programs are not looked up; `None` for *cwd*.
         reads: Further files and folders that it may read.
         writes: Folders of a user's that it may read and write, except protected names; names that
             are not in such a folder itself yet cannot be made there (below it they can).
@@ -39,6 +42,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     argv: tuple[str, ...]
     cwd: Path | None = None
+    project: Path | None = None
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
     scratch: tuple[Path, ...] = ()

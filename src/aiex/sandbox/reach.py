@@ -55,23 +55,23 @@ def reach_of(command: Command, tools: Sequence[str], variables: Mapping[str, str
     scratch = [_real(path) for path in command.scratch]
     roots = [_real(path) for path in command.writes]
     reads = [_real(path) for path in command.reads]
-    cwd = None if command.cwd is None else _real(command.cwd)
-    folders = [*scratch, *roots, *reads, *([cwd] if cwd is not None else [])]
-    search = _search(variables.get("PATH", os.defpath), folders)
-    program = shutil.which(command.argv[0], path=search)
-    if program is None:
-        raise NotFoundError(f"{printable(command.argv[0])} is not installed")
+    cwd = _cwd(command)
+    folders = [*scratch, *roots, *reads, *([cwd] if cwd not in {None, "/"} else [])]
+    project = [] if command.project is None else [os.path.realpath(command.project)]
+    search = _search(variables.get("PATH", os.defpath), [*folders, *project])
+    program = _program(command.argv[0], search)
     writes = list(scratch)
     for root in roots:
         writes += _writable_parts(root)
     extra = [tool for tool in map(os.path.realpath, tools) if os.path.exists(tool)]
-    wanted = dict.fromkeys([*folders, *_of_program(program), *extra])
+    writes = _outermost(writes, ())
+    wanted = _outermost([*folders, *_of_program(program), *extra], writes)
     return Reach(
         program=os.path.abspath(program),
         search=search,
         cwd=cwd,
-        reads=tuple(path for path in wanted if path not in writes and not _is_systems(path)),
-        writes=tuple(dict.fromkeys(writes)),
+        reads=tuple(path for path in wanted if not _is_systems(path)),
+        writes=tuple(writes),
     )
 
 
@@ -83,6 +83,26 @@ def environment_of(
     environment.setdefault("LANG", "C.UTF-8")
     environment = {**environment, "PATH": reach.search, **command.environment}
     return {os.fsencode(name): os.fsencode(value) for name, value in environment.items()}
+
+
+def _cwd(command: Command) -> str | None:
+    if command.cwd is None:
+        return None
+    real = os.path.realpath(command.cwd)
+    if not os.path.isdir(real):
+        where = printable(str(command.cwd))
+        raise NotFoundError(f"{command.argv[0]} cannot be started: there is no folder {where}")
+    return real
+
+
+def _program(name: str, path: str) -> str:
+    """Return the absolute path of the program *name*, which no folder of the project decides."""
+    if "/" in name and not name.startswith("/"):
+        raise NotFoundError(f"{printable(name)} is no bare name and no absolute path of a program")
+    program = shutil.which(name, path=path)
+    if program is None:
+        raise NotFoundError(f"{printable(name)} is not installed")
+    return program
 
 
 def _real(path: Path) -> str:
@@ -111,6 +131,12 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
+def _outermost(paths: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Return *paths* once each, without those that lie below another one or one of *others*."""
+    found = [path for path in dict.fromkeys(paths) if not any(_is_below(path, o) for o in others)]
+    return [path for path in found if not any(_is_below(path, o) for o in found if o != path)]
+
+
 def _is_systems(path: str) -> bool:
     return any(_is_below(path, folder) for folder in SYSTEM)
 
@@ -120,15 +146,17 @@ def _of_program(program: str) -> Iterator[str]:
 
     The folder above its `bin` is one, unless it is or holds a home: `~/.local` is full of secrets.
     """
-    real = os.path.realpath(program)
-    for path in dict.fromkeys([os.path.abspath(program), real]):
-        if not _is_systems(path):
-            yield path
-    above, name = os.path.split(os.path.dirname(real))
     home = os.path.realpath(os.path.expanduser("~"))
-    is_homes = _is_below(home, above) or os.path.dirname(above) == home
-    if name == "bin" and above.count("/") > 1 and not is_homes and not _is_systems(real):
-        yield above
+    # A virtual environment's Python is a link to another one, and needs what is around both.
+    for path in dict.fromkeys([os.path.abspath(program), os.path.realpath(program)]):
+        if _is_systems(path):
+            continue
+        yield path
+        above, name = os.path.split(os.path.dirname(path))
+        above = os.path.realpath(above)
+        is_homes = _is_below(home, above) or os.path.dirname(above) == home
+        if name == "bin" and above.count("/") > 1 and not is_homes:
+            yield above
 
 
 def _writable_parts(root: str) -> list[str]:

@@ -32,6 +32,7 @@ from aiex.core import ChildError, NotFoundError, RefusedError
 from aiex.sandbox import bwrap, landlock, seccomp
 from aiex.sandbox.command import Command, CommandPolicy, CommandResult, Level
 from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.paths import printable
 from aiex.sandbox.reach import Reach, environment_of, reach_of
 
 if TYPE_CHECKING:
@@ -360,6 +361,8 @@ class Spawner:
             ChildError: The keeper ended.
         """
         stopped = stopped or threading.Event()
+        if any("\0" in word for word in command.argv):
+            raise NotFoundError(f"{printable(command.argv[0])} cannot be started: a NUL in a word")
         reach = reach_of(command, self.policy.tools, self._variables)
         line = self._line(level)
         job = _Job(command, line, self._order(command, reach, level), level)
@@ -474,16 +477,21 @@ def _abi() -> int:
         raise RefusedError(f"Landlock: {error.strerror} (errno {error.errno})") from error
 
 
+_NOT_STARTED = {errno.ENOENT, errno.ENOTDIR, errno.E2BIG, errno.ENOEXEC, errno.EACCES}
+
+
 def _refuse(command: Command, step: str, code: int) -> None:
-    name = command.argv[0]
-    if step in {"exec", "folder"} and code in {errno.ENOENT, errno.ENOTDIR}:
-        what = name if step == "exec" else f"the folder of {name}"
-        raise NotFoundError(f"{what} is not there")
+    name = printable(command.argv[0])
+    if step == "folder" or (step == "exec" and code in _NOT_STARTED):
+        raise NotFoundError(f"{name} cannot be started: {os.strerror(code)}")
     raise RefusedError(f"{name} was not started: {step}: {os.strerror(code)} (errno {code})")
 
 
 def _refuse_bwrap(command: Command, said: str) -> None:
-    raise RefusedError(f"{command.argv[0]} was not started: {said}")
+    name = printable(command.argv[0])
+    if said.startswith("bwrap: execvp"):
+        raise NotFoundError(f"{name} cannot be started: {printable(said.rpartition(': ')[2])}")
+    raise RefusedError(f"{name} was not started: {printable(said)}")
 
 
 def describe(policy: CommandPolicy) -> bytes:

@@ -153,7 +153,7 @@ def _messages(messages: Iterable[Message], dialect: Dialect) -> Iterator[dict[st
         results = [part for part in message.parts if isinstance(part, ToolResultPart)]
         others = tuple(part for part in message.parts if not isinstance(part, ToolResultPart))
         for result in results:
-            yield {"role": "tool", "tool_call_id": result.id, "content": result.text}
+            yield _result(result, others)
             pictures.extend(result.images)
         if results and not any(map(_is_said, others)):
             continue
@@ -164,9 +164,28 @@ def _messages(messages: Iterable[Message], dialect: Dialect) -> Iterator[dict[st
         body = _message(message, others, dialect)
         for name in _REPLY_KEYS:
             body.pop(name, None)
+        if "audio" in body:
+            body["audio"] = _audio_reference(body["audio"])
         yield body
     if pictures:
         yield {"role": "user", "content": [_block(picture) for picture in pictures]}
+
+
+def _result(result: ToolResultPart, beside: Iterable[Part]) -> dict[str, Any]:
+    body = {"role": "tool", "tool_call_id": result.id, "content": result.text}
+    if result.name is not None:
+        body["name"] = result.name
+    return merged(_keys_of_message(beside), WIRE) | body
+
+
+def _keys_of_message(parts: Iterable[Part]) -> list[OpaquePart]:
+    return [part for part in parts if isinstance(part, OpaquePart) and not is_block(part)]
+
+
+def _audio_reference(raw: msgspec.Raw) -> dict[str, msgspec.Raw]:
+    """Return the part of a spoken reply by which a request refers to it."""
+    audio = Fields(raw, "audio")
+    return {"id": audio.need("id", msgspec.Raw)}
 
 
 def _is_said(part: Part) -> bool:
@@ -201,7 +220,7 @@ def _message(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> dic
     thinking = "".join(part.text for part in parts if isinstance(part, ReasoningPart))
     if thinking and dialect.reasoning_key is not None:
         body[dialect.reasoning_key] = thinking
-    return merged((part for part in opaque if not is_block(part)), WIRE) | body
+    return merged(_keys_of_message(opaque), WIRE) | body
 
 
 def _block(part: Part) -> object:
@@ -346,8 +365,13 @@ def _read_message(raw: msgspec.Raw, where: str) -> Message:
     role = fields.choice("role", _ROLES)
     if role == "tool":
         text, pictures = _read_result(fields, where)
-        result = ToolResultPart(id=fields.need("tool_call_id", str), text=text, images=pictures)
-        return Message(role="tool", parts=(result,))
+        result = ToolResultPart(
+            id=fields.need("tool_call_id", str),
+            text=text,
+            name=fields.take("name", str),
+            images=pictures,
+        )
+        return Message(role="tool", parts=(result, *_read_rest(fields)))
     parts: list[Part] = []
     thinking = fields.take("reasoning_content", str) or fields.take("reasoning", str)
     if thinking:
@@ -359,10 +383,12 @@ def _read_message(raw: msgspec.Raw, where: str) -> Message:
     calls = fields.take("tool_calls", msgspec.Raw) or b"[]"
     parts.extend(_read_tool_call(one, at) for at, one in elements(calls, f"{where}.tool_calls"))
     name = fields.take("name", str)
-    left = fields.left()
-    if left and parts:
-        parts.append(keys_part(WIRE, left))
-    return Message(role=role, parts=tuple(parts), name=name)
+    return Message(role=role, parts=(*parts, *_read_rest(fields)), name=name)
+
+
+def _read_rest(message: Fields) -> tuple[OpaquePart, ...]:
+    left = message.left()
+    return (keys_part(WIRE, left),) if left else ()
 
 
 def _read_content(fields: Fields, where: str) -> Iterable[Part]:
@@ -447,10 +473,12 @@ class _Choice(msgspec.Struct):
 class _InputDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class _OutputDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -484,6 +512,8 @@ def _usage(usage: _Usage) -> Usage | None:
         cached_input_tokens=read.cached_tokens or 0,
         cache_write_5m_tokens=read.cache_write_tokens or 0,
         reasoning_tokens=written.reasoning_tokens or 0,
+        input_audio_tokens=read.audio_tokens or 0,
+        output_audio_tokens=written.audio_tokens or 0,
     )
 
 
@@ -629,15 +659,20 @@ def decode_reply(body: bytes) -> ModelReply:
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:
     read = {"cached_tokens": usage.cached_input_tokens}
-    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    if written:
-        read["cache_write_tokens"] = written
+    kept = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    if kept:
+        read["cache_write_tokens"] = kept
+    written = {"reasoning_tokens": usage.reasoning_tokens}
+    if usage.input_audio_tokens:
+        read["audio_tokens"] = usage.input_audio_tokens
+    if usage.output_audio_tokens:
+        written["audio_tokens"] = usage.output_audio_tokens
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": read,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "completion_tokens_details": written,
     }
 
 

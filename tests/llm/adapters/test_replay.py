@@ -19,9 +19,11 @@ from aiex.core import (
     Finish,
     IncompleteStreamError,
     InvalidCallError,
+    Message,
     ModelCall,
     ModelNotFoundError,
     ModelReply,
+    OpaquePart,
     ReasoningPart,
     RefusalPart,
     ToolCallPart,
@@ -223,9 +225,11 @@ def assembled(events: list[Any]) -> dict[str, Any]:
                 said["content"].append(event["content_block"])
             case "content_block_delta":
                 block, delta = said["content"][event["index"]], event["delta"]
-                for key in ("text", "thinking"):
+                for key in ("text", "thinking", "signature"):
                     if key in delta:
                         block[key] += delta[key]
+                if "citation" in delta:
+                    block["citations"].append(delta["citation"])
                 if "partial_json" in delta:
                     index = event["index"]
                     pieces[index] = pieces.get(index, "") + delta["partial_json"]
@@ -338,18 +342,19 @@ def plain(value: Any, key: str) -> Any:
 # ---------------------------------------------------------------- replays
 
 
-DECODERS = {
-    CHAT: openai_chat.decode_request,
-    RESPONSES: openai_responses.decode_request,
-    INPUT_TOKENS: openai_responses.decode_request,
-    MESSAGES: anthropic_messages.decode_request,
-    COUNT: anthropic_messages.decode_request,
-    OLLAMA: ollama.decode_request,
+WIRES: dict[str, Any] = {
+    CHAT: openai_chat,
+    RESPONSES: openai_responses,
+    INPUT_TOKENS: openai_responses,
+    MESSAGES: anthropic_messages,
+    COUNT: anthropic_messages,
+    OLLAMA: ollama,
 }
 
 
 def call_of(exchange: Exchange) -> ModelCall:
-    return DECODERS[exchange.api](bytes(exchange.request.body)).call
+    call: ModelCall = WIRES[exchange.api].decode_request(bytes(exchange.request.body)).call
+    return call
 
 
 def adapter_for(exchange: Exchange, url: str) -> Adapter:
@@ -474,6 +479,99 @@ async def test_a_recorded_embedding_of_ollama_is_read(exchange: Exchange) -> Non
     said = json.loads(bytes(exchange.response.body))
     vectors = ollama.decode_embedding(answer, model="asked").vectors
     assert vectors == (tuple(said["embedding"]),)
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+def recorded_reply(exchange: Exchange) -> Any:
+    """Return the reply as the provider would have it back in the next request."""
+    if exchange.is_stream:
+        events = exchange.events()
+        if exchange.api == MESSAGES:
+            return assembled(events)["content"]
+        return [e["item"] for e in events if e["type"] == "response.output_item.done"]
+    said = json.loads(bytes(exchange.response.body))
+    match exchange.api:
+        case "/v1/messages":
+            return said["content"]
+        case "/v1/responses":
+            return said["output"]
+        case "/v1/chat/completions":
+            message = said["choices"][0]["message"]
+            for call in message.get("tool_calls") or []:
+                call.pop("index", None)  # Ollama numbers them also where they are whole
+            return [message]
+        case _:
+            return [said["message"]]
+
+
+def sent_back(reply: ModelReply, exchange: Exchange) -> Any:
+    """Return the reply as our next request holds it."""
+    message = Message(role="assistant", parts=reply.parts)
+    call = ModelCall(model="m", messages=(message,), wire=WIRES[exchange.api].WIRE)
+    if exchange.api == CHAT:
+        dialect = Dialect(reasoning_key="reasoning")
+        return json.loads(openai_chat.encode_request(call, dialect=dialect))["messages"]
+    body = json.loads(WIRES[exchange.api].encode_request(call))
+    if exchange.api == MESSAGES:
+        return body["messages"][0]["content"]
+    return body["input" if exchange.api == RESPONSES else "messages"]
+
+
+def said_in(value: Any) -> Any:
+    """Return *value* without the keys that say nothing: null, and empty lists and texts."""
+    if isinstance(value, dict):
+        kept = {key: said_in(one) for key, one in value.items()}
+        return {key: one for key, one in kept.items() if one not in (None, [], "")}
+    return [said_in(one) for one in value] if isinstance(value, list) else value
+
+
+def is_recorded_reply(exchange: Exchange) -> bool:
+    # A streamed chat completion has no whole message to be compared with.
+    is_chat_stream = exchange.api == CHAT and exchange.is_stream
+    return is_replayed(exchange) and exchange.response.status == 200 and not is_chat_stream
+
+
+@each_exchange(is_recorded_reply)
+async def test_nothing_of_a_recorded_reply_is_lost_when_it_goes_back(exchange: Exchange) -> None:
+    async with ReplayServer(answers(exchange)) as server:
+        reply = await replay(exchange, server)
+    assert said_in(sent_back(reply, exchange)) == said_in(recorded_reply(exchange))
+
+
+KEPT_KEYS = {
+    CHAT: {"moderation", "n", "web_search_options"},
+    RESPONSES: {
+        "background",
+        "context_management",
+        "include",
+        "reasoning",  # what is left of it: how its summary shall be
+        "service_tier",
+        "store",
+    },
+    MESSAGES: {"cache_control", "thinking"},  # thinking: adaptive
+    COUNT: {"cache_control", "thinking"},
+    INPUT_TOKENS: set[str](),
+    OLLAMA: set[str](),
+}
+# References to tools, sound, a file, and the ids of items that were said before.
+KEPT_PARTS = {CHAT: 1, RESPONSES: 4, MESSAGES: 1, COUNT: 1}
+
+
+def test_what_a_call_only_passes_on_is_little_and_named() -> None:
+    if not EXCHANGES:
+        pytest.skip(ABSENT)
+    keys: dict[str, set[str]] = {api: set() for api in KEPT_KEYS}
+    parts: Counter[str] = Counter()
+    for exchange in EXCHANGES:
+        if exchange.api in KEPT_KEYS:
+            call = call_of(exchange)
+            keys[exchange.api] |= call.extra.keys()
+            every = [part for message in call.messages for part in message.parts]
+            parts[exchange.api] += sum(isinstance(part, OpaquePart) for part in every)
+    assert keys == KEPT_KEYS
+    assert {api: count for api, count in parts.items() if count} == KEPT_PARTS
 
 
 MARKERS = {

@@ -12,10 +12,11 @@ from aiex.assistant.analyze import measures
 from aiex.assistant.analyze.finished import finished
 from aiex.assistant.analyze.history import History, HistoryReader
 from aiex.assistant.analyze.ranking import by_severity, hotspots, ranked
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings, Source
+from aiex.assistant.lint import LintReport, Ruff, Source
 from aiex.assistant.project import Project, ProjectReader
+from aiex.assistant.ruff_settings import find_settings
 from aiex.assistant.verbs import Run
-from aiex.code import RUFF_SELECT, import_graph
+from aiex.code import import_graph
 from aiex.core import (
     AiexError,
     AnalyzeArguments,
@@ -60,8 +61,9 @@ class CodeAnalysis:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(look_back)
             tasks.start_soon(self._lint.version)  # asked for while files are read
-            project = await self._reader.read(run, arguments.paths or (".",), brief=True)
-            report = await self._findings(run, files, project)
+            starts = arguments.paths or (".",)
+            project = await self._reader.read(run, starts, brief=True)
+            report = await self._findings(run, files, project, starts)
         result = await anyio.to_thread.run_sync(_result, arguments, project, report, history)
         return finished(
             result,
@@ -76,7 +78,9 @@ class CodeAnalysis:
             checked=report.checked,
         )
 
-    async def _findings(self, run: Run, files: Files, project: Project) -> LintReport:
+    async def _findings(
+        self, run: Run, files: Files, project: Project, starts: Sequence[str]
+    ) -> LintReport:
         async def tell(done: int, total: int) -> None:
             await run.emit(Progress(stage="checking", done=done, total=total))
 
@@ -85,11 +89,16 @@ class CodeAnalysis:
             for entry in project.scan.entries
             if entry.path in project.files and project.files[entry.path].language == "python"
         ]
+        settings = await anyio.to_thread.run_sync(
+            partial(find_settings, entries=project.scan.entries, starts=starts),
+            files,
+            [source.path for source in python],
+        )
         return await self._lint.check_many(
             python,
             partial(_read, files),
             project.files,
-            RuffSettings(select=RUFF_SELECT),
+            settings,
             use_cache=run.request.options.use_cache,
             progress=tell,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import anyio.to_thread
@@ -16,12 +18,12 @@ from aiex.assistant.analyze.measures import (
 )
 from aiex.assistant.analyze.ranking import by_severity, ranked
 from aiex.assistant.changed import ChangedContent, base_of, changed_since
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.project import OpenGit, Project, ProjectReader
+from aiex.assistant.ruff_settings import RuffSettingsFound, find_settings
 from aiex.assistant.verbs import Run
 from aiex.code import (
     MAX_PARSE_BYTES,
-    RUFF_SELECT,
     FileFacts,
     Symbol,
     cycles,
@@ -45,6 +47,8 @@ from aiex.sandbox import FileContent
 
 __all__ = ["DiffAnalysis"]
 
+_MOST_PAIRS = 2500
+_ALIKE = 0.5
 _MINOR = frozenset({"variable", "field", "constant", "property", "annotation"})
 
 
@@ -105,8 +109,14 @@ class DiffAnalysis:
         digests = self._reader.digests if run.request.options.use_cache else None
         changed = await changed_since(files, git, base, project.scan, digests)
         origins = _origins(changed.files)
-        before = await self._side(run, {path: one.before for path, one in origins.items()})
-        after = await self._side(run, {one.path: one.after for one in changed.files})
+        # Both are asked about by the settings of today, so that only what the code adds is new.
+        settings = await anyio.to_thread.run_sync(
+            partial(find_settings, entries=project.scan.entries),
+            files,
+            {*origins, *(one.path for one in changed.files)},
+        )
+        before = await self._side(run, {p: one.before for p, one in origins.items()}, settings)
+        after = await self._side(run, {one.path: one.after for one in changed.files}, settings)
         change = _Change(
             base=base, files=changed.files, origins=origins, before=before, after=after
         )
@@ -123,7 +133,9 @@ class DiffAnalysis:
             checked=after.report.checked or before.report.checked,
         )
 
-    async def _side(self, run: Run, sources: Mapping[str, bytes | None]) -> _Side:
+    async def _side(
+        self, run: Run, sources: Mapping[str, bytes | None], settings: RuffSettingsFound
+    ) -> _Side:
         """Return what is known of *sources*, contents by the path of today."""
         use_cache = run.request.options.use_cache
         contents = [
@@ -135,7 +147,7 @@ class DiffAnalysis:
         report = await self._lint.check(
             [content for content in contents if facts[content.path].language == "python"],
             facts,
-            RuffSettings(select=RUFF_SELECT),
+            settings,
             use_cache=use_cache,
         )
         return _Side(facts=facts, report=report)
@@ -145,21 +157,63 @@ def _origins(changed: Sequence[ChangedContent]) -> dict[str, ChangedContent]:
     """Return the files of the base by the path of today; those that are gone by their own.
 
     A new file comes from the deleted one of the same content, else from the only deleted one of
-    the same name.
+    the same name, else from the one that it shares most lines with, at least half of them.
     """
     deleted = {one.path: one for one in changed if one.status == "deleted"}
-    by_content = {one.before: one.path for one in deleted.values()}
+    added = [one for one in changed if one.status == "added"]
+    origins = {one.path: one for one in changed if one.status == "modified"}
+    for origin_of in (
+        _same_content(deleted),
+        _same_name(deleted),
+        _most_alike(deleted, len(added)),
+    ):
+        for one in added:
+            if one.path not in origins and (found := origin_of(one)) in deleted:
+                origins[one.path] = deleted.pop(found)
+    return {**origins, **deleted}
+
+
+_OriginOf = Callable[[ChangedContent], str]
+
+
+def _same_content(deleted: Mapping[str, ChangedContent]) -> _OriginOf:
+    by_content = {one.before: path for path, one in deleted.items()}
+    return lambda added: by_content.get(added.after, "")
+
+
+def _same_name(deleted: Mapping[str, ChangedContent]) -> _OriginOf:
     by_name: dict[str, list[str]] = {}
     for path in deleted:
         by_name.setdefault(PurePosixPath(path).name, []).append(path)
-    origins = {one.path: one for one in changed if one.status == "modified"}
-    for one in changed:
-        if one.status == "added":
-            same_name = by_name.get(PurePosixPath(one.path).name, [])
-            found = by_content.get(one.after) or (same_name[0] if len(same_name) == 1 else "")
-            if found in deleted:
-                origins[one.path] = deleted.pop(found)
-    return {**origins, **deleted}
+
+    def find(added: ChangedContent) -> str:
+        found = by_name.get(PurePosixPath(added.path).name, [])
+        return found[0] if len(found) == 1 else ""
+
+    return find
+
+
+def _most_alike(deleted: Mapping[str, ChangedContent], added: int) -> _OriginOf:
+    """Return what finds the most similar of *deleted*, which may shrink meanwhile."""
+    if added * len(deleted) > _MOST_PAIRS:
+        return lambda _: ""
+    lines = {path: _lines_of(one.before) for path, one in deleted.items()}
+
+    def find(added: ChangedContent) -> str:
+        mine = _lines_of(added.after)
+        shares = {
+            path: (mine & lines[path]).total() / max(1, mine.total(), lines[path].total())
+            for path in deleted
+            if PurePosixPath(path).suffix == PurePosixPath(added.path).suffix
+        }
+        best = max(shares, key=lambda path: shares[path], default="")
+        return best if best and shares[best] >= _ALIKE else ""
+
+    return find
+
+
+def _lines_of(content: bytes | None) -> Counter[bytes]:
+    return Counter(line for line in (content or b"").split(b"\n") if line.strip())
 
 
 def _result(change: _Change, project: Project) -> DiffResult:

@@ -12,12 +12,13 @@ from aiex.assistant.create.page import page_of
 from aiex.assistant.create.placement import Placement, language_of_project, place_module
 from aiex.assistant.create.surroundings import Surroundings, read_surroundings
 from aiex.assistant.create.writing import Task, Writer, Written, reply_tokens
-from aiex.assistant.lint import LintReport, Ruff, RuffSettings
+from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.models import Chosen, Models, cost_of, piece_of, sum_of
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.proposals import Proposals, summary_of
+from aiex.assistant.ruff_settings import RuffSettings
 from aiex.assistant.verbs import Run
-from aiex.code import RUFF_SELECT, Language, read_facts
+from aiex.code import Language, read_facts
 from aiex.context import Fitted, Item, fit
 from aiex.core import (
     CreateModuleArguments,
@@ -102,13 +103,15 @@ class CreateModule:
         around: Surroundings,
         chosen: Chosen,
     ) -> Task:
+        attached = [("From the user", arguments.attached)] if arguments.attached else []
+
         def messages(examples: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
             return prompts.create_module(
                 name=place.name,
                 path=place.path,
                 language=language,
                 description=arguments.description,
-                examples=examples,
+                examples=[*attached, *examples],
             )
 
         def count(text: str) -> int:
@@ -132,6 +135,7 @@ class CreateModule:
             ],
             line_length=around.line_length,
             max_repairs=arguments.max_repairs,
+            before=around.before.get(place.path, b"").decode("utf-8", "replace"),
         )
 
     async def _check(self, texts: dict[str, str], task: Task) -> LintReport:
@@ -149,7 +153,7 @@ class CreateModule:
             if path.endswith(".py") and text
         ]
         facts = {c.path: read_facts(c.content, "python") for c in contents}
-        settings = RuffSettings(select=RUFF_SELECT, line_length=task.line_length)
+        settings = RuffSettings(line_length=task.line_length)
         return await self._lint.check(contents, facts, settings)
 
     async def _propose(
@@ -177,7 +181,7 @@ class CreateModule:
                 for path, text in texts.items()
             ],
             around.before,
-            summary=f"module {place.name}: {arguments.description}"[:200],
+            summary=" ".join(f"module {place.name}: {arguments.description}".split())[:200],
             usage=usage,
             checks=[*(check for file in files for check in file.checks), *report.checked],
             not_checked=[*(n for file in files for n in file.not_checked), *report.not_checked],
@@ -240,7 +244,9 @@ def _tests(task: Task, place: Placement, source: str) -> Task:
         module_path=place.path,
         source=source,
     )
-    return msgspec.structs.replace(task, path=place.test_path, messages=messages, pieces=())
+    return msgspec.structs.replace(
+        task, path=place.test_path, messages=messages, pieces=(), before=""
+    )
 
 
 def _dry(place: Placement, language: Language, module: Written) -> Finished:

@@ -31,6 +31,7 @@ from aiex.core import (
 __all__ = ["Explain"]
 
 _LONGEST_REPLY = 1200
+_MOST_SHOWN = 64_000  # tokens; beyond it a prompt costs more and says less
 
 
 class Explain:
@@ -60,6 +61,8 @@ class Explain:
         await run.emit(Facts(data=msgspec.Raw(msgspec.json.encode(subject.facts))))
         if arguments.facts_only:
             return _finished(subject, "facts_only")
+        if not any(item.text.strip() for item in subject.items):
+            return _finished(subject, "nothing_to_show")
         options = run.request.options
         try:
             chosen = await self._models.choose(options)
@@ -106,7 +109,7 @@ class Explain:
         heading = max((count(_heading(item)) for item in subject.items), default=0) + 8
         return fit(
             subject.items,
-            max(0, chosen.room(output) - bare),
+            max(0, min(_MOST_SHOWN, chosen.room(output) - bare)),
             lambda text: count(text) + heading,
         )
 
@@ -116,7 +119,7 @@ def _messages(
 ) -> tuple[Message, ...]:
     return prompts.explain(
         kind=subject.facts.kind,
-        facts=facts_in_words(subject.facts),
+        facts=facts_in_words(subject.facts, (text for _, text in shown)),
         context=[(_heading(item), text) for item, text in shown],
         detail=arguments.detail,
         focus=arguments.focus,

@@ -10,6 +10,7 @@ import msgspec
 
 from aiex.app import all_settings, set_user, user_file
 from aiex.core import NotFoundError
+from aiex.interfaces.cli.completing import settings
 from aiex.interfaces.cli.drive import Setup, answer, set_up
 from aiex.interfaces.cli.options import Globals, Group, Leaf
 from aiex.interfaces.cli.render.config import ConfigResult, SettingView
@@ -69,16 +70,18 @@ def _get(asked: Globals, /, key: str) -> int:
 
 @click.pass_obj
 def _set(asked: Globals, /, key: str, value: str) -> int:
-    setup = set_up(asked)
-    file = set_user(setup.env, key, value)
-    now = [view for view in _views(set_up(asked)) if view.key == key]
-    result = ConfigResult(action="set", settings=now, file=str(file))
+    setup = set_up(asked, strict=False)  # what is wrong may be what is being set right
+    file = set_user(setup.env, key, value, dry=asked.dry_run)
+    now = [view for view in _views(set_up(asked, strict=False)) if view.key == key]
+    result = ConfigResult(
+        action="set", settings=now, file=str(file), written=not asked.dry_run, given=value
+    )
     return answer(setup, "config set", result)
 
 
 @click.pass_obj
 def _path(asked: Globals, /) -> int:
-    setup = set_up(asked)
+    setup = set_up(asked, strict=False)
     result = ConfigResult(action="path", settings=[], file=str(user_file(setup.env)))
     return answer(setup, "config path", result)
 
@@ -103,13 +106,13 @@ command = Group(
             "get",
             callback=_get,
             help="Print the value of one setting.",
-            params=[click.Argument(["key"])],
+            params=[click.Argument(["key"], shell_complete=settings)],
         ),
         Leaf(
             "set",
             callback=_set,
             help="Write one setting into your own configuration file.",
-            params=[click.Argument(["key"]), click.Argument(["value"])],
+            params=[click.Argument(["key"], shell_complete=settings), click.Argument(["value"])],
         ),
         Leaf("path", callback=_path, help="Print where your own configuration file is."),
     ],

@@ -1,0 +1,99 @@
+"""Where a word stands in a file whose parser does not say."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+__all__ = ["Lines", "json_of", "text_of", "toml_of"]
+
+_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'([^\'\n]*)\'')
+_BARE_KEY = re.compile(r"^[ \t]*(?:[A-Za-z0-9_.\"'-]+\.)?([A-Za-z0-9_-]+)[ \t]*=", re.MULTILINE)
+
+
+class Lines:
+    """The lines of a file on which each quoted text or bare key stands.
+
+    Args:
+        text: The file.
+    """
+
+    def __init__(self, text: str) -> None:
+        starts = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._starts = starts
+        self._found: dict[str, list[int]] = {}
+        for word, offset in _words(text):
+            lines = self._found.setdefault(word, [])
+            line = bisect_left(starts, offset + 1)
+            if not lines or lines[-1] != line:
+                lines.append(line)
+
+    def find(self, word: str, after: int = 0) -> int:
+        """Return the first line that has *word* at or after the line *after*; 0 for none."""
+        lines = self._found.get(word, [])
+        place = bisect_left(lines, after)
+        return lines[place] if place < len(lines) else 0
+
+
+def _words(text: str) -> Iterator[tuple[str, int]]:
+    found = []
+    for match in _STRING.finditer(text):
+        word = match[1] if match[1] is not None else match[2]
+        if "\\" in word:
+            try:
+                word = str(json.loads(f'"{word}"'))
+            except ValueError:
+                continue
+        found.append((match.start(), word))
+    found += [(match.start(1), match[1]) for match in _BARE_KEY.finditer(text)]
+    found.sort()
+    return ((word, offset) for offset, word in found)
+
+
+def text_of(source: bytes) -> str:
+    """Return a file as text.
+
+    Raises:
+        ValueError: It is not UTF-8.
+    """
+    try:
+        return source.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+
+
+def toml_of(text: str) -> dict[str, Any]:
+    """Return a TOML document.
+
+    Raises:
+        ValueError: It is none, or nested too deep.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"it is no valid TOML: {error}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def json_of(text: str) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        ValueError: It is none, or nested too deep.
+    """
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"it is no valid JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - the file's value, not an argument's type
+    return found
