@@ -270,6 +270,7 @@ class House:
                 clock=self.clock,
                 entropy=random.random,
                 index=self.package_index,
+                context_tokens=self.settings.model.local_window,
             )
 
         absent = find_spec("xllamacpp") is None

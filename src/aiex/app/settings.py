@@ -48,6 +48,15 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     local_model: Annotated[str, _meta("Embedded model to use when only `local` is named.")] = (
         "smollm2-135m"
     )
+    local_window: Annotated[
+        int,
+        _meta(
+            "Most tokens of an embedded model's window: memory is taken for all of them, and a "
+            "processor reads a few hundred a second.",
+            user=True,
+            above=0,
+        ),
+    ] = 4096
     openai_url: Annotated[
         str, _meta("Address of OpenAI or of a server that speaks its wire.", user=True)
     ] = "https://api.openai.com/v1"
