@@ -156,6 +156,7 @@ from aiex.core.results_model import (
     ProviderView,
 )
 from aiex.core.types import (
+    REQUEST_SCHEMA,
     NotChecked,
     Passthrough,
     Principal,
@@ -163,10 +164,12 @@ from aiex.core.types import (
     RunOptions,
     Span,
     ToolRun,
+    When,
 )
 
 __all__ = [
     "OUTCOMES",
+    "REQUEST_SCHEMA",
     "SEVERITIES",
     "TERMINAL",
     "AiexError",
@@ -294,6 +297,7 @@ __all__ = [
     "UsageError",
     "UsageTotal",
     "Vulnerability",
+    "When",
     "at_least",
     "content_id",
     "digest_of",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from aiex.core.errors import ErrorInfo
-from aiex.core.types import NotChecked, ToolRun
+from aiex.core.types import NotChecked, ToolRun, When
 
 __all__ = [
     "TERMINAL",
@@ -38,7 +37,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """The request was admitted and its verb runs."""
 
     verb: str
-    deadline: datetime | None = None
+    deadline: When | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
@@ -217,12 +216,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     Attributes:
         error: What went wrong.
         usage: What it had used of models by then.
-        data: What is known all the same (JSON); `None` if nothing.
+        data: What is known all the same (JSON); `null` if nothing.
     """
 
     error: ErrorInfo
     usage: UsageTotal = UsageTotal()
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")  # msgspec cannot decode `Raw | None`
 
 
 EventBody = (
@@ -254,7 +253,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     request_id: str
-    at: datetime
+    at: When
     body: EventBody
 
     @property
