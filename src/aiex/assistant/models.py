@@ -197,7 +197,7 @@ class Models:
     ) -> None:
         context = ShownContext(
             request_id=request_id,
-            call_id=f"{chosen.attempt:04}",
+            call_id=chosen.call_id,
             at=self._clock.now(),
             model=f"{chosen.provider}:{chosen.model}",
             pieces=tuple(pieces),

@@ -93,6 +93,7 @@ class ModelChosen(msgspec.Struct, frozen=True, kw_only=True, tag="model_chosen")
         model: Name of the model.
         reason: Why this one, in a few words.
         attempt: 1 for the first try.
+        call_id: Identifier of the record that is kept of the call; empty if none is.
         estimated_input_tokens: Tokens of the prompt by our own count.
     """
 
@@ -100,6 +101,7 @@ class ModelChosen(msgspec.Struct, frozen=True, kw_only=True, tag="model_chosen")
     model: str
     reason: str
     attempt: int = 1
+    call_id: str = ""
     estimated_input_tokens: int = 0
 
 
