@@ -124,7 +124,8 @@ def _create_module(house: House) -> Verb[Any]:
     from aiex.assistant.create.finish import Finisher
     from aiex.assistant.create.module import CreateModule
     from aiex.assistant.create.writing import Writer
-    from aiex.assistant.lint import Ruff, ruff_program
+    from aiex.assistant.lint import Ruff
+    from aiex.assistant.ruff_run import ruff_program
 
     models = house.models()
     return CreateModule(
