@@ -31,7 +31,7 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import AiexError, Request
+from aiex.core import Request, StoreError
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
@@ -71,18 +71,30 @@ class House:
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self.store_error: StoreError | None = None
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
             self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
         )
 
-    async def open(self) -> AsyncExitStack:
-        """Open the store and what writes to it; the stack closes everything again."""
+    async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
+        """Open the store and what writes to it; the stack closes everything again.
+
+        Args:
+            needs_store: Whether a store that cannot be opened is an error; if not, it is kept in
+                `store_error`.
+        """
         async with AsyncExitStack() as opened:
-            await opened.enter_async_context(self.store)
-            self.interactions = await opened.enter_async_context(
-                Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
-            )
+            try:
+                await opened.enter_async_context(self.store)
+            except StoreError as error:
+                if needs_store:
+                    raise
+                self.store_error = error
+            else:
+                self.interactions = await opened.enter_async_context(
+                    Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
+                )
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
@@ -343,12 +355,9 @@ async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
         ConfigurationError: No folder is known to keep state in.
     """
     house = House(loaded, env)
-    store: StoreInfo
-    try:
-        resources = await house.open()
-        store = house.store
-    except AiexError as error:
-        resources, store = AsyncExitStack(), _NoStore(error)
+    resources = await house.open(needs_store=False)
+    error = house.store_error
+    store: StoreInfo = house.store if error is None else _NoStore(error)
     return LocalGateway(
         {"doctor": lambda: doctor_of(house, store)},
         clock=house.clock,
@@ -360,7 +369,7 @@ async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
 class _NoStore:
     """Stands in the place of a store that cannot be opened."""
 
-    def __init__(self, error: AiexError) -> None:
+    def __init__(self, error: StoreError) -> None:
         self._error = error
 
     async def info(self) -> Mapping[str, str]:

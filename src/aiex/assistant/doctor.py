@@ -39,7 +39,7 @@ class Doctor:
     """The verb.
 
     Args:
-        providers: Who could be asked.
+        providers: Who could be asked; left when the run ends.
         ruff: Runs ruff.
         store: The store.
         state: Folder of Aiex's own state.
@@ -70,7 +70,8 @@ class Doctor:
     async def run(self, arguments: DoctorArguments, run: Run) -> Finished:
         """Look at everything; nothing is changed."""
         del arguments
-        states = await self._providers.states(offline=run.request.options.offline)
+        async with self._providers:
+            states = await self._providers.states(offline=run.request.options.offline)
         checks = (
             *self._program(),
             *[await self._ruff_check(), *[await _tool(argv, why) for argv, why in _TOOLS]],

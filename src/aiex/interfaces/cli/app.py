@@ -59,7 +59,7 @@ def run(words: list[str]) -> int:
     try:
         result = cli.main(_optional_values(words), prog_name="aiex", standalone_mode=False)
     except click.UsageError as error:
-        return _fail(words, _usage(error))
+        return _fail(words, _usage(words, error))
     except click.ClickException as error:
         return _fail(words, UsageError(error.format_message()))
     except AiexError as error:
@@ -79,9 +79,10 @@ def _optional_values(words: list[str]) -> list[str]:
     return ["--json=" if word == "--json" else word for word in words[:end]] + words[end:]
 
 
-def _usage(error: click.UsageError) -> UsageError:
-    """Return what is wrong with the words, and the nearest that would not be."""
-    path = error.ctx.command_path if error.ctx is not None else "aiex"
+def _usage(words: list[str], error: click.UsageError) -> UsageError:
+    """Return what is wrong with *words*, and the nearest that would not be."""
+    named = " ".join(["aiex", *command_of(words)])
+    path = error.ctx.command_path if error.ctx is not None else named
     text = error.format_message().rstrip(".")
     near: Sequence[str] = ()
     if isinstance(error, click.NoSuchOption):
