@@ -181,7 +181,7 @@ class Ruff:
             if problem:
                 what = f"settings of ruff in {theirs.origin}"
                 notes.append(NotChecked(what=what, reason=problem, tool="ruff"))
-                ours = RuffSettings(target_version=theirs.target_version)
+                ours = RuffSettings()
                 asked = {path: ours if how == theirs else how for path, how in asked.items()}
         return asked, sorted(notes, key=lambda note: note.what)
 

@@ -80,12 +80,13 @@ class RuffProgram(msgspec.Struct, frozen=True, kw_only=True):
             settings: How to ask.
             patience: Share of the time that it may take.
         """
+        bounds = await anyio.to_thread.run_sync(_bounds)
         folder = await anyio.to_thread.run_sync(_copy, contents, settings.base)
         try:
             result = await run_command(
                 Command(
                     argv=(
-                        *_bounds(),
+                        *bounds,
                         self.path,
                         *arguments_of(settings)[1:],
                         *_EVERY_FILE,
