@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiex.app.config import Loaded, user_file
+from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import KeySource
 from aiex.app.places import Places, places_of
 from aiex.app.settings import Settings
@@ -65,7 +65,7 @@ class House:
         self.settings: Settings = loaded.settings
         self.places: Places = places_of(self.settings.state)
         self.clock = SystemClock()
-        self.sources = {"profile": loaded.profile, "settings": str(user_file(env))}
+        self.sources = {"profile": loaded.profile, "settings": str(user_file_or_none(env))}
         self.env = env
         self._keys = KeySource(env, self.settings.model.keyring)
         self._files: dict[tuple[str, str], Files] = {}

@@ -149,13 +149,44 @@ def _in_words(annotation: Any) -> str:
 
 
 def user_file(env: Mapping[str, str]) -> Path:
-    """Return the user's own configuration file, which need not exist."""
+    """Return the user's own configuration file, which need not exist.
+
+    Raises:
+        ConfigurationError: No home is known to look for it in.
+    """
     named = env.get("AIEX_CONFIG")
     if named:
         return Path(named).absolute()
     from platformdirs import user_config_path
 
-    return user_config_path("aiex") / "config.toml"
+    return from_home(lambda: user_config_path("aiex") / "config.toml", "AIEX_CONFIG to a file")
+
+
+def user_file_or_none(env: Mapping[str, str]) -> Path | None:
+    """Return the user's own configuration file; `None` where no home is known."""
+    try:
+        return user_file(env)
+    except ConfigurationError:
+        return None
+
+
+def from_home(find: Callable[[], Path], instead: str) -> Path:
+    """Return what *find* finds below the user's home.
+
+    Args:
+        find: Asks the system.
+        instead: What to set where no home is known, and to what.
+
+    Raises:
+        ConfigurationError: No home is known.
+    """
+    try:
+        path = find()
+    except RuntimeError:  # neither HOME nor an entry for this user: a bare container
+        path = Path("~")
+    if not path.is_absolute():  # it would lie in the current folder, which may be a project's
+        raise ConfigurationError("no home folder is known", hint=f"set HOME, or {instead}")
+    return path
 
 
 def find_root(start: Path) -> Path:
@@ -189,8 +220,8 @@ def load(
     """
     gathered = _Gathered(strict=strict)
     profile = gathered.profile(env.get("AIEX_PROFILE", "dev"))
-    user = user_file(env)
-    if user.is_absolute():  # where no home is known it is not, and the project's may stand there
+    user = user_file_or_none(env)
+    if user is not None:
         gathered.take(str(user), lambda: _from_file(user, ()))
     if root is not None:
         gathered.take_project(root / "pyproject.toml", ("tool", "aiex"))
@@ -433,10 +464,6 @@ def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) 
     path = user_file(env)
     if dry:
         return path
-    if not path.is_absolute():
-        raise ConfigurationError(
-            "no home folder is known to keep settings in", hint="set HOME, or AIEX_CONFIG to a file"
-        )
     before = _from_file(path, ())
     old = path.read_text("utf-8") if path.exists() else ""
     branch, _, name = key.partition(".")
