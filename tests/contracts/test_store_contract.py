@@ -63,7 +63,8 @@ class TurnedTime(FakeClock):
 class SqlitePlace:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "state" / "store.db"
-        self.time: Time = self._turned = TurnedTime()
+        self._turned = TurnedTime()
+        self.time: Time = self._turned
 
     def open(self) -> AbstractAsyncContextManager[Store]:
         return SqliteStore(self._path, TABLES, clock=self._turned)
@@ -317,9 +318,7 @@ async def test_a_query_that_makes_no_sense_is_refused(store: Store) -> None:
         await store.query("thing", "by_n", at_least=1, below="x")
 
 
-async def test_increments_by_compare_and_set_from_many_tasks_lose_nothing(
-    place: Place
-) -> None:
+async def test_increments_by_compare_and_set_from_many_tasks_lose_nothing(place: Place) -> None:
     async def increment(store: Store, times: int) -> None:
         done = 0
         while done < times:
@@ -363,9 +362,7 @@ async def test_a_watch_tells_what_is_there_and_then_what_changes(store: Store) -
             assert await anext(changes) == ("p", "2")
 
 
-async def test_a_watch_goes_on_after_a_revision_and_sees_what_others_write(
-    place: Place
-) -> None:
+async def test_a_watch_goes_on_after_a_revision_and_sees_what_others_write(place: Place) -> None:
     async with place.open() as one, place.open() as two:
         await one.transact([put("p/1"), put("p/2")])
         seen = await one.transact([put("p/3")])
