@@ -69,7 +69,7 @@ def run(words: list[str]) -> int:
     except ReaderLeftError:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the front door: a fault of Aiex is told as one
-        return _fail(words, _fault(error))
+        return _fail(words, _fault(words, error))
     return result if isinstance(result, int) else 0
 
 
@@ -97,12 +97,12 @@ def _usage(words: list[str], error: click.UsageError) -> UsageError:
     return UsageError(text[:1].lower() + text[1:], hint=hint)
 
 
-def _fault(error: Exception) -> AiexError:
+def _fault(words: list[str], error: Exception) -> AiexError:
     from aiex.interfaces.cli.faults import log_to_stderr
 
     logger = logging.getLogger(__name__)
     if not logging.getLogger().handlers:
-        log_to_stderr("WARNING", faults=None)
+        log_to_stderr("WARNING", faults=None, verbose=bool({"-v", "--verbose"} & set(words)))
     logger.error("a command failed", exc_info=error)
     return AiexError(f"{type(error).__name__}: {error}")
 
