@@ -37,6 +37,11 @@ class Told:
 
 
 @pytest.fixture
+def told() -> type[Told]:
+    return Told
+
+
+@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 

@@ -208,7 +208,8 @@ async def test_without_ruff_what_is_missing_is_named(cache: AnalysisCache) -> No
     report = await check(ruff, [content("a.py")])
 
     assert await ruff.version() is None
-    assert report.findings == report.checked == ()
+    assert report.findings == ()
+    assert report.checked == ()
     assert [(n.tool, n.reason) for n in report.not_checked] == [("ruff", "ruff is not installed")]
 
 

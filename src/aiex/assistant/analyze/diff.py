@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -18,7 +19,7 @@ from aiex.assistant.analyze.measures import (
     findings_of_complexity,
 )
 from aiex.assistant.analyze.ranking import by_severity, ranked
-from aiex.assistant.changed import ChangedContent, base_of, changed_since
+from aiex.assistant.changed import Base, ChangedContent, base_of, changed_since
 from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.project import OpenGit, Project, ProjectReader
 from aiex.assistant.ruff_settings import RuffSettingsFound, find_settings
@@ -33,12 +34,14 @@ from aiex.code import (
     language_of,
 )
 from aiex.core import (
+    AiexError,
     AnalyzeArguments,
     ChangedFile,
     ComplexityChange,
     DiffResult,
     Finding,
     Finished,
+    NotFoundError,
     SymbolChange,
     digest_of,
     with_ids,
@@ -105,8 +108,22 @@ class DiffAnalysis:
         """
         files = self._reader.open(run.request)
         git = self._open_git(Path(files.root))
-        base = await base_of(git, arguments.base, branch=True)
-        project = await self._reader.read(run, brief=True)
+        base: Base | AiexError = NotFoundError("no base was looked for")
+
+        async def look_back() -> None:
+            nonlocal base
+            try:
+                base = await base_of(git, arguments.base, branch=True)
+            except AiexError as error:
+                base = error  # raised below, outside of the task group
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look_back)
+            tasks.start_soon(self._lint.version)  # asked for while files are read
+            project = await self._reader.read(run, brief=True)
+        if isinstance(base, AiexError):
+            raise base
         digests = self._reader.digests if run.request.options.use_cache else None
         changed = await changed_since(files, git, base, project.scan, digests)
         origins = _origins(changed.files)
@@ -121,7 +138,7 @@ class DiffAnalysis:
         new = {one.path: one.after for one in changed.files}
         after = await self._side(run, new, settings, known=project)
         change = _Change(
-            base=base, files=changed.files, origins=origins, before=before, after=after
+            base=base.commit, files=changed.files, origins=origins, before=before, after=after
         )
         symbols = _new_symbols(change)
         result = await anyio.to_thread.run_sync(_result, change, project, symbols)
