@@ -301,7 +301,7 @@ def test_a_fault_is_one_sentence_and_the_details_are_in_a_file(cli: Cli, tmp_pat
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "tree_sitter.py").write_text("1 / 0\n")
-    cli.env["PYTHONPATH"] = str(broken)
+    cli.env |= {"PYTHONPATH": str(broken), "TMPDIR": str(tmp_path)}
 
     ended = cli("explain", "shop/cart.py", "--json")
 
