@@ -88,17 +88,18 @@ async def test_what_cannot_be_read_is_named(
 async def test_progress_is_told_where_there_is_much_to_read(
     reader: ProjectReader, root: Path, told: type[Told]
 ) -> None:
-    write(root, {f"m{number}.py": "x = 1\n" for number in range(300)})
-    first, second = told(root), told(root)
+    write(root, {f"many/m{number}.py": "x = 1\n" for number in range(300)})
+    write(root, {"few/a.py": "x = 1\n"})
+    many, few = told(root), told(root)
 
-    await reader.read(first)
-    (root / "m1.py").write_text("x = 2\n")
-    await reader.read(second)
+    await reader.read(many, ["many"])
+    await reader.read(few, ["few"])
 
-    assert [(e.done, e.total) for e in first.events if isinstance(e, Progress)] == [
+    assert [(e.done, e.total) for e in many.events if isinstance(e, Progress)] == [
         (0, 300),
         (256, 300),
     ]
+    assert few.events == []
 
 
 async def test_only_what_is_named_is_read(

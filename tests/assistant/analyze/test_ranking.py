@@ -70,28 +70,28 @@ def test_what_never_changed_has_no_function_or_was_written_by_a_program_is_no_ho
 
 def test_the_worst_comes_first_then_the_product_then_where_it_is_hot() -> None:
     files = {
-        path: function(2) for path in ("cold.py", "hot.py", "tests/test_a.py", "src/conftest.py")
+        path: function(2) for path in ("wait.py", "work.py", "tests/test_a.py", "src/conftest.py")
     }
-    hot = hotspots(files, {"hot.py": churn(3)})
+    hot = hotspots(files, {"work.py": churn(3)})
     given = [
         finding("tests/test_a.py", "high"),
-        finding("cold.py", line=9),
-        finding("cold.py", line=2),
+        finding("wait.py", line=9),
+        finding("wait.py", line=2),
         finding("src/conftest.py"),
-        finding("hot.py"),
-        finding("cold.py", "critical"),
-        finding("cold.py", "high"),
+        finding("work.py"),
+        finding("wait.py", "critical"),
+        finding("wait.py", "high"),
     ]
 
     placed = [(f.severity, f.path, f.line) for f in ranked(given, files, hot)]
 
     assert placed == [
-        ("critical", "cold.py", 1),
-        ("high", "cold.py", 1),
+        ("critical", "wait.py", 1),
+        ("high", "wait.py", 1),
         ("high", "tests/test_a.py", 1),
-        ("medium", "hot.py", 1),
-        ("medium", "cold.py", 2),
-        ("medium", "cold.py", 9),
+        ("medium", "work.py", 1),
+        ("medium", "wait.py", 2),
+        ("medium", "wait.py", 9),
         ("medium", "src/conftest.py", 1),
     ]
     assert by_severity(given) == {"critical": 1, "high": 2, "medium": 4}
