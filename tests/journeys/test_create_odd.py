@@ -204,7 +204,7 @@ def test_a_proposal_outlives_the_process_that_made_it_and_what_was_shown_is_writ
 
 
 @pytest.mark.parametrize(
-    "kills", [3, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "kills", [3, pytest.param(10, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 def test_an_apply_that_is_killed_writes_all_or_nothing(
     cli: Cli, answering: Answering, kills: int

@@ -63,6 +63,7 @@ class Server:
         self.breaks_after: list[int] = []
         self.status = HTTPStatus.OK
         self.has_ranges = True
+        self.claims: int | None = None
         self.holds_after: int | None = None
         self.ranges: list[str | None] = []
         self.url = ""
@@ -90,7 +91,7 @@ class Server:
             begin = int(asked.removeprefix("bytes=").removesuffix("-"))
         body = self.content[begin:]
         response = web.StreamResponse(status=206 if begin else 200)
-        response.content_length = len(body)
+        response.content_length = self.claims or len(body)
         if self.tag is not None:
             response.headers["ETag"] = self.tag
         if begin:
@@ -309,6 +310,15 @@ async def test_a_full_disk_is_said_and_leaves_no_model(
         with pytest.raises(UnavailableError, match="full") as caught:
             await pulled(tmp_path, server.url)
     assert not caught.value.transient
+    assert await installed(tmp_path) == ()
+
+
+async def test_a_file_for_which_there_is_no_room_is_not_begun(tmp_path: Path) -> None:
+    async with serving() as server:
+        server.claims = 2**60
+        server.holds_after = BATCH
+        with pytest.raises(UnavailableError, match="MiB free, and"):
+            await pulled(tmp_path, server.url)
     assert await installed(tmp_path) == ()
 
 

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiex.app.config import Loaded, user_file
+from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import KeySource
 from aiex.app.places import Places, places_of
 from aiex.app.settings import Settings
@@ -31,10 +31,10 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import AiexError, Request
+from aiex.core import Request, StoreError
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.sandbox import Actor, AuditLog, CommandPolicy, FilePolicy, Files, Isolation
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
@@ -65,24 +65,47 @@ class House:
         self.settings: Settings = loaded.settings
         self.places: Places = places_of(self.settings.state)
         self.clock = SystemClock()
-        self.sources = {"profile": loaded.profile, "settings": str(user_file(env))}
+        self.sources = {"profile": loaded.profile, "settings": str(user_file_or_none(env))}
         self.env = env
         self._keys = KeySource(env, self.settings.model.keyring)
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self.store_error: StoreError | None = None
+        sandbox = self.settings.sandbox
+        self.isolation = Isolation(
+            CommandPolicy(
+                require=sandbox.require,
+                tools=sandbox.tools,
+                max_processes=sandbox.max_processes,
+                max_memory_bytes=sandbox.max_memory_bytes,
+            ),
+            env,
+        )
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
             self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
         )
 
-    async def open(self) -> AsyncExitStack:
-        """Open the store and what writes to it; the stack closes everything again."""
+    async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
+        """Open the store and what writes to it; the stack closes everything again.
+
+        Args:
+            needs_store: Whether a store that cannot be opened is an error; if not, it is kept in
+                `store_error`.
+        """
         async with AsyncExitStack() as opened:
-            await opened.enter_async_context(self.store)
-            self.interactions = await opened.enter_async_context(
-                Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
-            )
+            await opened.enter_async_context(self.isolation)
+            try:
+                await opened.enter_async_context(self.store)
+            except StoreError as error:
+                if needs_store:
+                    raise
+                self.store_error = error
+            else:
+                self.interactions = await opened.enter_async_context(
+                    Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
+                )
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
@@ -270,6 +293,7 @@ class House:
                 clock=self.clock,
                 entropy=random.random,
                 index=self.package_index,
+                context_tokens=self.settings.model.local_window,
             )
 
         absent = find_spec("xllamacpp") is None
@@ -342,12 +366,9 @@ async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
         ConfigurationError: No folder is known to keep state in.
     """
     house = House(loaded, env)
-    store: StoreInfo
-    try:
-        resources = await house.open()
-        store = house.store
-    except AiexError as error:
-        resources, store = AsyncExitStack(), _NoStore(error)
+    resources = await house.open(needs_store=False)
+    error = house.store_error
+    store: StoreInfo = house.store if error is None else _NoStore(error)
     return LocalGateway(
         {"doctor": lambda: doctor_of(house, store)},
         clock=house.clock,
@@ -359,7 +380,7 @@ async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
 class _NoStore:
     """Stands in the place of a store that cannot be opened."""
 
-    def __init__(self, error: AiexError) -> None:
+    def __init__(self, error: StoreError) -> None:
         self._error = error
 
     async def info(self) -> Mapping[str, str]:

@@ -38,6 +38,7 @@ PROFILES: dict[str, dict[str, object]] = {
 }
 """What each profile (`AIEX_PROFILE`) sets instead of the defaults."""
 
+_RAISED_ONLY = {"sandbox.require": ("none", "landlock", "bwrap")}
 _WIDENS_ONLY = frozenset({"sandbox.protected"})
 """Lists that a project's file adds to: shortening them would loosen what the user set."""
 
@@ -149,13 +150,44 @@ def _in_words(annotation: Any) -> str:
 
 
 def user_file(env: Mapping[str, str]) -> Path:
-    """Return the user's own configuration file, which need not exist."""
+    """Return the user's own configuration file, which need not exist.
+
+    Raises:
+        ConfigurationError: No home is known to look for it in.
+    """
     named = env.get("AIEX_CONFIG")
     if named:
         return Path(named).absolute()
     from platformdirs import user_config_path
 
-    return user_config_path("aiex") / "config.toml"
+    return from_home(lambda: user_config_path("aiex") / "config.toml", "AIEX_CONFIG to a file")
+
+
+def user_file_or_none(env: Mapping[str, str]) -> Path | None:
+    """Return the user's own configuration file; `None` where no home is known."""
+    try:
+        return user_file(env)
+    except ConfigurationError:
+        return None
+
+
+def from_home(find: Callable[[], Path], instead: str) -> Path:
+    """Return what *find* finds below the user's home.
+
+    Args:
+        find: Asks the system.
+        instead: What to set where no home is known, and to what.
+
+    Raises:
+        ConfigurationError: No home is known.
+    """
+    try:
+        path = find()
+    except RuntimeError:  # neither HOME nor an entry for this user: a bare container
+        path = Path("~")
+    if not path.is_absolute():  # it would lie in the current folder, which may be a project's
+        raise ConfigurationError("no home folder is known", hint=f"set HOME, or {instead}")
+    return path
 
 
 def find_root(start: Path) -> Path:
@@ -189,8 +221,8 @@ def load(
     """
     gathered = _Gathered(strict=strict)
     profile = gathered.profile(env.get("AIEX_PROFILE", "dev"))
-    user = user_file(env)
-    if user.is_absolute():  # where no home is known it is not, and the project's may stand there
+    user = user_file_or_none(env)
+    if user is not None:
         gathered.take(str(user), lambda: _from_file(user, ()))
     if root is not None:
         gathered.take_project(root / "pyproject.toml", ("tool", "aiex"))
@@ -235,6 +267,9 @@ class _Gathered:
         def read() -> dict[str, object]:
             found = _from_file(path, table)
             _refuse_users(found, path)
+            for key in _RAISED_ONLY.keys() & found.keys():
+                _build({key: found[key]}, str(path))
+                _refuse_lower(key, str(found[key]), self._values.get(key), path)
             for key in _WIDENS_ONLY & found.keys():
                 _build({key: found[key]}, str(path))
                 mine = cast("Sequence[str]", self._values.get(key, ()))
@@ -309,6 +344,18 @@ def _refuse_unknown(key: str, origin: str) -> None:
         f"{origin}: there is no setting {key!r}",
         hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
     )
+
+
+def _refuse_lower(key: str, theirs: str, mine: object, path: Path) -> None:
+    ranks = _RAISED_ONLY[key]
+    if mine is None:
+        mine = next(setting.default for setting in all_settings() if setting.key == key)
+    if mine in ranks and ranks.index(theirs) < ranks.index(str(mine)):
+        raise ConfigurationError(
+            f"{path} sets {key} to {theirs}, which is less than your {mine}: a project may only "
+            "raise it",
+            hint=f"aiex config set {key} {theirs}, if you trust it",
+        )
 
 
 def _refuse_users(found: Mapping[str, object], path: Path) -> None:
@@ -433,10 +480,6 @@ def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) 
     path = user_file(env)
     if dry:
         return path
-    if not path.is_absolute():
-        raise ConfigurationError(
-            "no home folder is known to keep settings in", hint="set HOME, or AIEX_CONFIG to a file"
-        )
     before = _from_file(path, ())
     old = path.read_text("utf-8") if path.exists() else ""
     branch, _, name = key.partition(".")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from aiex.app.config import from_home
 from aiex.app.settings import StateSettings
 from aiex.core import ConfigurationError
 
@@ -50,17 +51,11 @@ def places_of(settings: StateSettings) -> Places:
     else:
         from platformdirs import user_data_path, user_state_path
 
-        state = user_state_path("aiex")
-        models = user_data_path("aiex") / "models"
+        instead = "AIEX_STATE_DIRECTORY to a folder"
+        state = from_home(lambda: user_state_path("aiex"), instead)
+        models = from_home(lambda: user_data_path("aiex") / "models", instead)
     if settings.models is not None:
         models = _absolute(settings.models)
-    if not state.is_absolute():
-        # Where no home is known the system's answer begins with a plain `~`, which would be a
-        # folder of that name in the user's project.
-        raise ConfigurationError(
-            "no home folder is known to keep state in",
-            hint="set HOME, or AIEX_STATE_DIRECTORY to a folder",
-        )
     return Places(
         state=state,
         store=state / "aiex.db",

@@ -48,6 +48,15 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     local_model: Annotated[str, _meta("Embedded model to use when only `local` is named.")] = (
         "smollm2-135m"
     )
+    local_window: Annotated[
+        int,
+        _meta(
+            "Most tokens of an embedded model's window: memory is taken for all of them, and a "
+            "processor reads a few hundred a second.",
+            user=True,
+            above=0,
+        ),
+    ] = 4096
     openai_url: Annotated[
         str, _meta("Address of OpenAI or of a server that speaks its wire.", user=True)
     ] = "https://api.openai.com/v1"
@@ -99,6 +108,21 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             "yours."
         ),
     ] = ()
+    require: Annotated[
+        Literal["none", "landlock", "bwrap"],
+        _meta(
+            "Weakest isolation that a command may run at; below it nothing runs. A project may "
+            "only raise it."
+        ),
+    ] = "landlock"
+    tools: Annotated[
+        tuple[str, ...],
+        _meta("Further files and folders with tools that commands may read.", user=True),
+    ] = ()
+    max_processes: Annotated[int, _meta("Most processes of one command.", user=True, above=0)] = 512
+    max_memory_bytes: Annotated[
+        int, _meta("Most memory of one command, all its processes together.", user=True, above=0)
+    ] = 4 << 30
 
 
 class AnalysisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

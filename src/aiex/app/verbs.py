@@ -38,7 +38,11 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "model": _model,
     }
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
-    return {**openers, "doctor": lambda: doctor_of(house, house.store)}
+    return {
+        **openers,
+        "doctor": lambda: doctor_of(house, house.store),
+        "sandbox": lambda: _sandbox(house),
+    }
 
 
 class _Recovering:
@@ -124,7 +128,8 @@ def _create_module(house: House) -> Verb[Any]:
     from aiex.assistant.create.finish import Finisher
     from aiex.assistant.create.module import CreateModule
     from aiex.assistant.create.writing import Writer
-    from aiex.assistant.lint import Ruff, ruff_program
+    from aiex.assistant.lint import Ruff
+    from aiex.assistant.ruff_run import ruff_program
 
     models = house.models()
     return CreateModule(
@@ -164,6 +169,12 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
         sources=house.sources,
         problem=house.problem,
     )
+
+
+def _sandbox(house: House) -> Verb[Any]:
+    from aiex.assistant.sandbox import SandboxVerb
+
+    return SandboxVerb(house.isolation)
 
 
 def _model(house: House) -> Verb[Any]:

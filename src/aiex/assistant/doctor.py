@@ -39,7 +39,7 @@ class Doctor:
     """The verb.
 
     Args:
-        providers: Who could be asked.
+        providers: Who could be asked; left when the run ends.
         ruff: Runs ruff.
         store: The store.
         state: Folder of Aiex's own state.
@@ -70,12 +70,13 @@ class Doctor:
     async def run(self, arguments: DoctorArguments, run: Run) -> Finished:
         """Look at everything; nothing is changed."""
         del arguments
-        states = await self._providers.states(offline=run.request.options.offline)
+        async with self._providers:
+            states = await self._providers.states(offline=run.request.options.offline)
         checks = (
             *self._program(),
             *[await self._ruff_check(), *[await _tool(argv, why) for argv, why in _TOOLS]],
             *(_provider(state) for state in states),
-            *_sandbox(),
+            *await _sandbox(),
             *await self._state_checks(),
         )
         can_ask = any(state.problem is None and state.models for state in states)
@@ -193,17 +194,31 @@ def _provider(state: ProviderState) -> DoctorCheck:
     )
 
 
-def _sandbox() -> Iterator[DoctorCheck]:
-    status = isolation_status()
-    yield DoctorCheck(
+async def _sandbox() -> list[DoctorCheck]:
+    status = await isolation_status()
+    files = DoctorCheck(
         area="sandbox",
         name="files",
         state="ok",
         detail=f"kept below the project by {status.paths_by}, each one in the audit log",
     )
-    yield DoctorCheck(
-        area="sandbox",
-        name="commands",
-        state="ok",
-        detail=f"level {status.level}: a command is not kept from {', '.join(status.missing)}",
-    )
+    failed = [probe for probe in status.probes if not probe.passes]
+    if status.level is None:
+        seen = "; ".join(f"{probe.level}: {probe.detail}" for probe in failed)
+        commands = DoctorCheck(
+            area="sandbox",
+            name="commands",
+            state="problem",
+            detail=f"refused, since sandbox.require is {status.require}: {seen}",
+            hint="aiex sandbox status shows what is missing",
+        )
+    else:
+        stronger = "".join(f"; not {probe.level}: {probe.detail}" for probe in failed)
+        commands = DoctorCheck(
+            area="sandbox",
+            name="commands",
+            state="ok" if status.level != "none" else "problem",
+            detail=f"kept inside by {status.level}{stronger}",
+            hint="" if status.level != "none" else "aiex config set sandbox.require landlock",
+        )
+    return [files, commands]

@@ -163,6 +163,8 @@ class Models:
         async with aclosing(stream) as events:
             async for event in events:
                 heard.take(event)
+                if isinstance(event, ModelChosen):  # before anything is sent
+                    await self._keep_shown(request.id, event, pieces, left_out)
                 if isinstance(event, Progress | ModelChosen | Restarted | ModelEnded):
                     await run.emit(event)
                 elif isinstance(event, ReasoningDelta) and event.text:
@@ -180,7 +182,6 @@ class Models:
             await run.emit(Notice(text=cut, level="warning"))
         for warning in heard.finish.warnings:
             await run.emit(Notice(text=warning, level="warning"))
-        await self._keep_shown(request.id, heard, pieces, left_out)
         return Asked(
             reply=ModelReply(parts=heard.parts(), finish=heard.finish),
             usage=total_of(heard.ended, heard.attempts, self._coordinator.pricing.version),
@@ -190,16 +191,15 @@ class Models:
     async def _keep_shown(
         self,
         request_id: str,
-        heard: _Heard,
+        chosen: ModelChosen,
         pieces: Sequence[ShownPiece],
         left_out: Sequence[str],
     ) -> None:
-        last = heard.ended[-1]
         context = ShownContext(
             request_id=request_id,
-            call_id=f"{heard.attempts:04}",
+            call_id=chosen.call_id,
             at=self._clock.now(),
-            model=f"{last.provider}:{last.model}",
+            model=f"{chosen.provider}:{chosen.model}",
             pieces=tuple(pieces),
             left_out=tuple(left_out),
         )

@@ -8,6 +8,7 @@ from aiex.core.arguments import (
     DoctorArguments,
     ExplainArguments,
     ModelArguments,
+    SandboxArguments,
 )
 from aiex.core.edits import (
     FileEdit,
@@ -155,7 +156,13 @@ from aiex.core.results_model import (
     ModelView,
     ProviderView,
 )
+from aiex.core.results_sandbox import (
+    EscapeView,
+    ProbeView,
+    SandboxResult,
+)
 from aiex.core.types import (
+    REQUEST_SCHEMA,
     NotChecked,
     Passthrough,
     Principal,
@@ -163,10 +170,12 @@ from aiex.core.types import (
     RunOptions,
     Span,
     ToolRun,
+    When,
 )
 
 __all__ = [
     "OUTCOMES",
+    "REQUEST_SCHEMA",
     "SEVERITIES",
     "TERMINAL",
     "AiexError",
@@ -205,6 +214,7 @@ __all__ = [
     "Documentation",
     "Embedding",
     "ErrorInfo",
+    "EscapeView",
     "Event",
     "EventBody",
     "ExplainArguments",
@@ -253,6 +263,7 @@ __all__ = [
     "Passthrough",
     "PathRefusedError",
     "Principal",
+    "ProbeView",
     "Progress",
     "ProposedFile",
     "ProviderError",
@@ -270,6 +281,8 @@ __all__ = [
     "Restarted",
     "Role",
     "RunOptions",
+    "SandboxArguments",
+    "SandboxResult",
     "Severity",
     "ShownContext",
     "Span",
@@ -294,6 +307,7 @@ __all__ = [
     "UsageError",
     "UsageTotal",
     "Vulnerability",
+    "When",
     "at_least",
     "content_id",
     "digest_of",

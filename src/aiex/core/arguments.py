@@ -16,6 +16,7 @@ __all__ = [
     "DoctorArguments",
     "ExplainArguments",
     "ModelArguments",
+    "SandboxArguments",
 ]
 
 
@@ -146,6 +147,18 @@ class ModelArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     name: str | None = None
     url: str | None = None
     sha256: str | None = None
+
+
+class SandboxArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to find out about the sandbox.
+
+    Attributes:
+        action: Its `status`, or a `test` of live escapes.
+        level: Level to test; `None` for the one that commands run at.
+    """
+
+    action: Literal["status", "test"]
+    level: Literal["none", "landlock", "bwrap"] | None = None
 
 
 class DoctorArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,10 @@ from aiex.sandbox.command import (
     CommandResult,
     Level,
 )
+from aiex.sandbox.escapes import (
+    ESCAPES,
+    Attempt,
+)
 from aiex.sandbox.files import (
     FileContent,
     FilePolicy,
@@ -25,6 +29,7 @@ from aiex.sandbox.git import (
 from aiex.sandbox.isolate import (
     Isolation,
     IsolationStatus,
+    isolation_status,
     run_command,
 )
 from aiex.sandbox.journal import (
@@ -47,10 +52,12 @@ from aiex.sandbox.walk import (
 )
 
 __all__ = [
+    "ESCAPES",
     "LEVELS",
     "Access",
     "Actor",
     "Applied",
+    "Attempt",
     "AuditLog",
     "AuditRecord",
     "ChangeJournal",
@@ -71,6 +78,7 @@ __all__ = [
     "Scan",
     "ScanEntry",
     "Target",
+    "isolation_status",
     "printable",
     "protected_by",
     "run_command",

@@ -461,7 +461,8 @@ class Files:
     def _must_be_readable(
         self, status: os.stat_result, path: str, limit: int, access: Access
     ) -> None:
-        self._must_be_regular(status, path)
+        if not stat.S_ISREG(status.st_mode):
+            self._must_be_regular(status, path)
         if status.st_nlink > 1 and access == "read" and self._policy.hardlinks == "deny":
             raise PathRefusedError(
                 f"{printable(path)} has {status.st_nlink} names (hard links)",

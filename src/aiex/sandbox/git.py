@@ -1,8 +1,9 @@
 """Reading a repository that nobody vouches for: history and trees, nothing that it could run.
 
 Only commands that start no filter, text conversion, diff program, hook, pager or monitor are
-used (measured: ls-files, ls-tree, log --numstat, cat-file, rev-parse, merge-base); what a
-configuration could still switch on is switched off by the environment, above all every protocol:
+used (measured: ls-files, ls-tree, log --numstat, cat-file, rev-parse, merge-base,
+for-each-ref); what a configuration could still switch on is switched off by the environment,
+above all every protocol:
 a repository that says that it is a partial clone has git fetch what is missing, by a program that
 it names itself. The working tree is never compared by git: its blobs are computed here. History
 is read with no working tree at all, since git looks there for attributes and mail addresses, and
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -173,6 +174,15 @@ class Git:
                 hint="name a commit, a branch or a tag",
             )
         return found.stdout.decode().strip()
+
+    async def branches(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the commits of those of *names* (`main`, `origin/main`) that are branches."""
+        refs = {f"refs/{kind}/{name}": name for name in names for kind in ("heads", "remotes")}
+        listed = await self._git(
+            "for-each-ref", "--format=%(refname) %(objectname)", "--", *refs, check=True
+        )
+        found = [line.split(" ") for line in listed.stdout.decode().splitlines()]
+        return {refs[ref]: commit for ref, commit in found if ref in refs}
 
     async def merge_base(self, revision: str) -> str:
         """Return the newest commit that *revision* and HEAD share; *revision* if they share none.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -17,12 +17,13 @@ import msgspec
 
 from aiex.core import ChildError, RefusedError
 from aiex.sandbox.command import LEVELS, Command, CommandPolicy, CommandResult, Level
+from aiex.sandbox.escapes import ESCAPES, Attempt, attempt, bounds_of
 from aiex.sandbox.keeper import landlock_abi
 from aiex.sandbox.levels import Probe, choose, probe_all
 from aiex.sandbox.openat import has_openat2
 from aiex.sandbox.spawner import KeeperLine, Spawner, describe
 
-__all__ = ["Isolation", "IsolationStatus", "run_command"]
+__all__ = ["Isolation", "IsolationStatus", "isolation_status", "run_command"]
 
 _NOT_COVERED: dict[Level, tuple[str, ...]] = {
     "none": (
@@ -147,6 +148,31 @@ class Isolation:
         """Return what keeps commands inside, after trying every level."""
         return await anyio.to_thread.run_sync(self._status)
 
+    async def escapes(
+        self, level: Level | None, told: Callable[[Attempt], Awaitable[None]]
+    ) -> Level:
+        """Try every escape, tell of each, and return the level at which they were tried.
+
+        Args:
+            level: Level to try at, also one below what is required; `None` for what commands
+                run at.
+            told: Called with each attempt when it has ended.
+
+        Raises:
+            RefusedError: No level that is allowed works here.
+        """
+        level = level or await self.level()
+        variables = self._spawner.variables
+        spawner = Spawner(bounds_of(self.policy), variables)
+        try:
+            for escape in ESCAPES:
+                tried = await anyio.to_thread.run_sync(attempt, escape, spawner, level)
+                await told(tried)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(spawner.close)
+        return level
+
     def _chosen(self) -> Level:
         with self._choosing:
             if self._level is None:
@@ -191,6 +217,15 @@ async def run_command(command: Command) -> CommandResult:
         return await isolation.run(command)
     async with Isolation() as own:
         return await own.run(command)
+
+
+async def isolation_status() -> IsolationStatus:
+    """Return what keeps commands inside, after trying every level."""
+    isolation = _OPEN.get()
+    if isolation is not None:
+        return await isolation.status()
+    async with Isolation() as own:
+        return await own.status()
 
 
 def _not_covered(level: Level | None, abi: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import os
 import platform
 import stat
 import struct
+import sys
 from collections.abc import Callable
 
 __all__ = ["EscapeError", "has_openat2", "open_beneath"]
@@ -33,6 +34,7 @@ _PATH_MAX = 4096
 _ALWAYS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _STEP = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _HOW_SIZE = 24
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class EscapeError(OSError):
@@ -60,14 +62,18 @@ def _how(flags: int, mode: int, resolve: int) -> bytes:
 
 
 def _openat2(directory: int, path: str, flags: int, mode: int, resolve: int) -> int:
-    call, raw, how = _syscall(), os.fsencode(path), _how(flags, mode, resolve)
+    call, raw, how = _syscall(), path.encode(_ENCODING, _ERRORS), _how(flags, mode, resolve)
+    handle = call(_NR_OPENAT2, directory, raw, how, _HOW_SIZE)
+    if handle >= 0:
+        return handle
+    code = ctypes.get_errno()
     for _ in range(_AGAIN):
+        if code not in {errno.EAGAIN, errno.EINTR}:
+            break
         handle = call(_NR_OPENAT2, directory, raw, how, _HOW_SIZE)
         if handle >= 0:
             return handle
         code = ctypes.get_errno()
-        if code not in {errno.EAGAIN, errno.EINTR}:
-            break
     if code == errno.EXDEV:
         raise EscapeError(code, "leads out of the root", path)
     raise OSError(code, os.strerror(code), path)

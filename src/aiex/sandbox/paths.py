@@ -101,12 +101,13 @@ def split_path(path: str) -> tuple[str, ...]:
         raise PathRefusedError(
             f"{printable(path)} holds a NUL character", path=printable(path), rule="nul"
         )
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError as error:
-        raise PathRefusedError(
-            f"{printable(path)} is no name of a file", path=printable(path), rule="not_a_name"
-        ) from error
+    if not path.isascii():
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError as error:
+            raise PathRefusedError(
+                f"{printable(path)} is no name of a file", path=printable(path), rule="not_a_name"
+            ) from error
     if path.startswith("/"):
         raise PathRefusedError(
             f"{printable(path)} is outside the root", path=printable(path), rule="outside_root"

@@ -315,7 +315,7 @@ class Spawner:
 
     def __init__(self, policy: CommandPolicy, variables: Mapping[str, str]) -> None:
         self.policy = policy
-        self._variables = variables
+        self.variables = variables
         self._folder: Path | None = None
         self._etc: Path | None = None
         self._idle: list[KeeperLine] = []
@@ -363,7 +363,7 @@ class Spawner:
         stopped = stopped or threading.Event()
         if any("\0" in word for word in command.argv):
             raise NotFoundError(f"{printable(command.argv[0])} cannot be started: a NUL in a word")
-        reach = reach_of(command, self.policy.tools, self._variables)
+        reach = reach_of(command, self.policy.tools, self.variables)
         line = self._line(level)
         job = _Job(command, line, self._order(command, reach, level), level)
         hold(line)
@@ -446,7 +446,7 @@ class Spawner:
         return {
             "argv": [os.fsencode(word) for word in argv],
             "program_path": os.fsencode(program),
-            "environment": environment_of(command, reach, self._variables),
+            "environment": environment_of(command, reach, self.variables),
             "cwd": None if reach.cwd is None else os.fsencode(reach.cwd),
             "rules": rules,
             "program": modes,

@@ -82,7 +82,7 @@ class CreateModule:
         written = {place.path: module}
         if arguments.tests:
             written[place.test_path] = await self._writer.write(
-                run, chosen, _tests(task, place, module.file.text)
+                run, chosen, self._tests(task, place, module.file.text, chosen)
             )
         texts = {path: one.file.text for path, one in written.items() if one.file is not None}
         if arguments.docs:
@@ -136,6 +136,20 @@ class CreateModule:
             line_length=around.line_length,
             max_repairs=arguments.max_repairs,
             before=around.before.get(place.path, b"").decode("utf-8", "replace"),
+        )
+
+    def _tests(self, task: Task, place: Placement, source: str, chosen: Chosen) -> Task:
+        messages = prompts.create_tests(
+            name=place.name,
+            path=place.test_path,
+            language=task.language,
+            module_path=place.path,
+            source=source,
+        )
+        tokens = self._models.count(source, chosen.model)
+        shown = piece_of(place.path, source, reason="what is tested", tokens=tokens, form="whole")
+        return msgspec.structs.replace(
+            task, path=place.test_path, messages=messages, pieces=(shown,), before=""
         )
 
     async def _check(self, texts: dict[str, str], task: Task) -> LintReport:
@@ -234,19 +248,6 @@ def _items(around: Surroundings) -> list[Item]:
         text = around.conventions
         shown.insert(0, Item(path="AGENTS.md", start_line=1, text=text, reason="its conventions"))
     return shown
-
-
-def _tests(task: Task, place: Placement, source: str) -> Task:
-    messages = prompts.create_tests(
-        name=place.name,
-        path=place.test_path,
-        language=task.language,
-        module_path=place.path,
-        source=source,
-    )
-    return msgspec.structs.replace(
-        task, path=place.test_path, messages=messages, pieces=(), before=""
-    )
 
 
 def _dry(place: Placement, language: Language, module: Written) -> Finished:

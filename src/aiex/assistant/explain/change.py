@@ -37,7 +37,7 @@ async def subject_of_diff(
     scan = await anyio.to_thread.run_sync(files.scan)
     digests = reader.digests if run.request.options.use_cache else None
     changed = await changed_since(files, git, base, scan, digests)
-    return await anyio.to_thread.run_sync(_subject, changed, base)
+    return await anyio.to_thread.run_sync(_subject, changed, base.commit)
 
 
 def _subject(changed: Changed, base: str) -> Subject:

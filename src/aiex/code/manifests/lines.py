@@ -15,10 +15,13 @@ __all__ = ["Lines", "json_of", "text_of", "toml_of"]
 
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'([^\'\n]*)\'')
 _BARE_KEY = re.compile(r"^[ \t]*(?:[A-Za-z0-9_.\"'-]+\.)?([A-Za-z0-9_-]+)[ \t]*=", re.MULTILINE)
+_HEADER = re.compile(r"^[ \t]*\[{1,2}([^\]\n]+)\]", re.MULTILINE)
 
 
 class Lines:
-    """The lines of a file on which each quoted text or bare key stands.
+    """The lines of a file on which each quoted text, bare key or header of a table stands.
+
+    A header is found as it is written, and `[dependencies.name]` also as `name`.
 
     Args:
         text: The file.
@@ -52,6 +55,11 @@ def _words(text: str) -> Iterator[tuple[str, int]]:
                 continue
         found.append((match.start(), word))
     found += [(match.start(1), match[1]) for match in _BARE_KEY.finditer(text)]
+    for match in _HEADER.finditer(text):
+        found.append((match.start(1), match[1].strip()))
+        above, _, last = match[1].strip().rpartition(".")
+        if above.endswith("dependencies"):
+            found.append((match.start(1), last.strip("\"'")))
     found.sort()
     return ((word, offset) for offset, word in found)
 

@@ -27,7 +27,7 @@ _DEV_GROUPS = frozenset(
 )
 _LONGEST_LINE = 10_000
 _EXACT = re.compile(r"=?=?\s*(\d[0-9A-Za-z.!+_-]*)")
-_OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[ \t=]+|$)(.*)", re.DOTALL)
+_OPTION = re.compile(r"(?:(--[A-Za-z][A-Za-z-]*)(?:[ \t=]+|$)|(-[A-Za-z])[ \t=]*)(.*)", re.DOTALL)
 _TAIL = re.compile(r"\s--(?:hash|config-settings|global-option|install-option)\b.*$", re.DOTALL)
 _EGG = re.compile(r"[#&]egg=([A-Za-z0-9._-]+)")
 _DIRECT = re.compile(
@@ -152,31 +152,32 @@ class _PyProject:
             self._notes.append(Note(reason=str(error), line=line))
 
     def _poetry(self, poetry: Mapping[str, Any]) -> None:
-        groups = [("main", poetry.get("dependencies")), ("dev", poetry.get("dev-dependencies"))]
+        plain = {"main": "dependencies", "dev": "dev-dependencies"}
+        for group, key in plain.items():
+            self._poetry_group(group, poetry.get(key), f"tool.poetry.{key}")
+        for group, table in _table(poetry, "group").items():
+            wanted = table.get("dependencies") if isinstance(table, dict) else None
+            self._poetry_group(group, wanted, f"tool.poetry.group.{group}.dependencies")
 
-        for name, table in _table(poetry, "group").items():
-            groups.append((name, table.get("dependencies") if isinstance(table, dict) else None))
-        for group, wanted in groups:
-            if not isinstance(wanted, dict):
-                continue
-            for name, value in wanted.items():
-                if name.casefold() != "python":
-                    is_dev = group != "main"
-                    self._declared.append(self._of_poetry(name, value, group, is_dev=is_dev))
+    def _poetry_group(self, group: str, wanted: object, header: str) -> None:
+        after = self._lines.find(header)
+        for name, value in wanted.items() if isinstance(wanted, dict) else ():
+            if name.casefold() != "python":
+                self._declared.append(self._of_poetry(name, value, group, after))
 
-    def _of_poetry(self, name: str, value: object, group: str, *, is_dev: bool) -> Declared:
+    def _of_poetry(self, name: str, value: object, group: str, after: int) -> Declared:
         several = value if isinstance(value, list) else [value]
         texts = [v if isinstance(v, str) else _table({"v": v}, "v").get("version") for v in several]
         requirement = " || ".join(text for text in texts if isinstance(text, str))
         exact = _EXACT.fullmatch(requirement.strip())
-        line = self._lines.find(name)
+        line = self._lines.find(name, after) or after
         return Declared(
             ecosystem="pypi",
             name=canonicalize_name(name),
             requirement="" if requirement == "*" else requirement,
             pin=exact[1] if exact is not None else None,
             group=group,
-            is_dev=is_dev,
+            is_dev=group != "main",
             source=_source_of(value) if isinstance(value, dict) else None,
             line=line,
             end_line=line,
@@ -241,7 +242,7 @@ def read_requirements(source: bytes, *, group: str = "main", is_dev: bool = Fals
         option = _OPTION.fullmatch(text)
         try:
             if option is not None:
-                found = _of_option(option[1], option[2].strip(), first)
+                found = _of_option(option[1] or option[2], option[3].strip(), first)
                 if isinstance(found, Include):
                     includes.append(found)
                 elif found is not None:
@@ -301,8 +302,6 @@ def _of_option(option: str, value: str, line: int) -> Include | Note | None:
         if "://" in value:
             return Note(reason=f"{value[:80]!r} is elsewhere and was not fetched", line=line)
         return Include(path=value, is_constraint=option in {"-c", "--constraint"}, line=line)
-    if option[:2] in {"-r", "-c"} and not option.startswith("--"):  # pip takes -rother.txt, too
-        return Include(path=option[2:] + value, is_constraint=option[1] == "c", line=line)
     if option in {"-e", "--editable"} and _EGG.search(value) is None and value not in {".", "./"}:
         return Note(reason=f"{value[:80]!r} is a folder or repository of its own", line=line)
     return None

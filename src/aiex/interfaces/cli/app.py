@@ -25,6 +25,7 @@ COMMANDS = (
     "model",
     "config",
     "doctor",
+    "sandbox",
     "tasks",
     "gen",
     "completion",
@@ -59,7 +60,7 @@ def run(words: list[str]) -> int:
     try:
         result = cli.main(_optional_values(words), prog_name="aiex", standalone_mode=False)
     except click.UsageError as error:
-        return _fail(words, _usage(error))
+        return _fail(words, _usage(words, error))
     except click.ClickException as error:
         return _fail(words, UsageError(error.format_message()))
     except AiexError as error:
@@ -69,7 +70,7 @@ def run(words: list[str]) -> int:
     except ReaderLeftError:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the front door: a fault of Aiex is told as one
-        return _fail(words, _fault(error))
+        return _fail(words, _fault(words, error))
     return result if isinstance(result, int) else 0
 
 
@@ -79,9 +80,10 @@ def _optional_values(words: list[str]) -> list[str]:
     return ["--json=" if word == "--json" else word for word in words[:end]] + words[end:]
 
 
-def _usage(error: click.UsageError) -> UsageError:
-    """Return what is wrong with the words, and the nearest that would not be."""
-    path = error.ctx.command_path if error.ctx is not None else "aiex"
+def _usage(words: list[str], error: click.UsageError) -> UsageError:
+    """Return what is wrong with *words*, and the nearest that would not be."""
+    named = " ".join(["aiex", *command_of(words)])
+    path = error.ctx.command_path if error.ctx is not None else named
     text = error.format_message().rstrip(".")
     near: Sequence[str] = ()
     if isinstance(error, click.NoSuchOption):
@@ -96,12 +98,12 @@ def _usage(error: click.UsageError) -> UsageError:
     return UsageError(text[:1].lower() + text[1:], hint=hint)
 
 
-def _fault(error: Exception) -> AiexError:
+def _fault(words: list[str], error: Exception) -> AiexError:
     from aiex.interfaces.cli.faults import log_to_stderr
 
     logger = logging.getLogger(__name__)
     if not logging.getLogger().handlers:
-        log_to_stderr("WARNING", faults=None)
+        log_to_stderr("WARNING", faults=None, verbose=bool({"-v", "--verbose"} & set(words)))
     logger.error("a command failed", exc_info=error)
     return AiexError(f"{type(error).__name__}: {error}")
 

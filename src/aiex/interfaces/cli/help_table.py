@@ -19,6 +19,7 @@ HELP: dict[str, str] = {
         '  config      Read and change the settings.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
+        '  sandbox     Show what keeps commands inside, and try to get out.\n'
         '  tasks       An overview of what people use Aiex for.\n'
         '  gen         Another name for create.\n'
         '  completion  Print the completion script of a shell: eval "$(aiex completion bash)".\n'
@@ -332,6 +333,28 @@ HELP: dict[str, str] = {
         'Usage: aiex doctor [OPTIONS]\n'
         '\n'
         '  Say what works here, and what to do about what does not; end with 1 at a problem.\n'
+    ),
+    'sandbox': (
+        'Usage: aiex sandbox [OPTIONS]\n'
+        '\n'
+        '  Show what keeps commands inside, and try to get out.\n'
+        '\n'
+        'Commands:\n'
+        '  test  Run live escapes, all of which must be refused; one that is not is a finding.\n'
+    ),
+    'sandbox status': (
+        'Usage: aiex sandbox status [OPTIONS]\n'
+        '\n'
+        '  Show at which level commands run, what was seen of each level, and what the level does\n'
+        '  not cover.\n'
+    ),
+    'sandbox test': (
+        'Usage: aiex sandbox test [OPTIONS]\n'
+        '\n'
+        '  Run live escapes, all of which must be refused; one that is not is a finding.\n'
+        '\n'
+        'Options:\n'
+        '  --level [landlock|bwrap]  Level to test instead of the one that commands run at.\n'
     ),
     'tasks': (
         'Usage: aiex tasks [OPTIONS]\n'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -149,13 +150,15 @@ class Web:
         if body is not None:
             headers["Content-Type"] = "application/json"
         login = self._logins.get(urlsplit(url).hostname or "")
+        if login is not None:
+            # aiohttp takes it away again where an answer leads to another host.
+            headers["Authorization"] = f"Basic {b64encode(':'.join(login).encode()).decode()}"
         try:
             async with self._session.request(
                 method,
                 _without_login(url),
                 data=body,
                 headers=headers,
-                auth=None if login is None else aiohttp.BasicAuth(*login),
                 max_redirects=5,
             ) as response:
                 _check_status(response, host)
