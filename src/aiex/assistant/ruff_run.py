@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -80,13 +79,11 @@ class RuffProgram(msgspec.Struct, frozen=True, kw_only=True):
             settings: How to ask.
             patience: Share of the time that it may take.
         """
-        bounds = await anyio.to_thread.run_sync(_bounds)
         folder = await anyio.to_thread.run_sync(_copy, contents, settings.base)
         try:
             result = await run_command(
                 Command(
                     argv=(
-                        *bounds,
                         self.path,
                         *arguments_of(settings)[1:],
                         *_EVERY_FILE,
@@ -102,6 +99,7 @@ class RuffProgram(msgspec.Struct, frozen=True, kw_only=True):
                         "RAYON_NUM_THREADS": str(_THREADS),
                     },
                     timeout=patience * self.timeout,
+                    max_memory_bytes=_MOST_MEMORY,
                     max_output_bytes=_MOST_REPORT_BYTES,
                 )
             )
@@ -244,12 +242,6 @@ def _excludes(settings: RuffSettings) -> bool:
 
 
 @functools.cache
-def _bounds() -> tuple[str, ...]:
-    """Return what bounds the memory of the program that follows; nothing if that is not here."""
-    program = shutil.which("prlimit") if sys.platform == "linux" else None
-    return () if program is None else (program, f"--data={_MOST_MEMORY}", "--")
-
-
 def _copy(contents: Sequence[FileContent], base: str) -> Path:
     # In memory where that is to be had: making a file on a disk can take 0.2 ms.
     if os.access(_IN_MEMORY, os.W_OK | os.X_OK):

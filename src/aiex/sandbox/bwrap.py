@@ -22,7 +22,7 @@ PROGRAM_AT = 9
 """Descriptor on which bubblewrap reads the seccomp program."""
 
 _SYSTEMS_OWN = "/usr/bin/bwrap"
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+_DEVICES = ("null", "zero", "urandom")
 _LARGEST_COPY = 1 << 20
 
 
@@ -50,7 +50,9 @@ def make_etc(folder: Path) -> None:
                 shutil.copyfile(source, target)
 
 
-def arguments(bwrap: str, reach: Reach, *, etc: str, tmp_bytes: int) -> list[str]:
+def arguments(
+    bwrap: str, reach: Reach, *, etc: str, tmp_bytes: int, has_network: bool
+) -> list[str]:
     """Return the command line that comes before the command's own.
 
     Args:
@@ -58,11 +60,14 @@ def arguments(bwrap: str, reach: Reach, *, etc: str, tmp_bytes: int) -> list[str
         reach: What the command may reach.
         etc: Folder that is shown as `/etc`.
         tmp_bytes: Size of the private folder.
+        has_network: Whether it starts in a network namespace without devices already.
     """
     shown = [*reach.reads, *reach.writes]
     private = "/tmp" if "/tmp" not in shown else "/run"  # noqa: S108 - of its own namespace
-    words = [bwrap, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc"]
-    words += ["--unshare-uts", "--unshare-cgroup-try", "--die-with-parent"]
+    words = [bwrap, "--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid())]
+    words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    words += [] if has_network else ["--unshare-net"]
+    words += ["--die-with-parent"]
     words += ["--cap-drop", "ALL"]
     words += ["--seccomp", str(PROGRAM_AT)]
     for folder in SYSTEM:
@@ -70,7 +75,7 @@ def arguments(bwrap: str, reach: Reach, *, etc: str, tmp_bytes: int) -> list[str
     words += ["--ro-bind", etc, "/etc", "--proc", "/proc"]
     for name in _DEVICES:
         words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    words += ["--symlink", "/proc/self/fd", "/dev/fd"]
+    words += ["--symlink", "urandom", "/dev/random", "--symlink", "/proc/self/fd", "/dev/fd"]
     words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", private]
     words += ["--dir", f"{private}/home"]
     writes = set(reach.writes)

@@ -36,7 +36,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         stdin: Bytes for its standard input.
         environment: Variables besides PATH, locale, time zone, HOME and TMPDIR.
         timeout: Seconds until it is ended.
-        reserve_bytes: Memory that it reserves beyond what it uses, such as large stacks.
+        max_memory_bytes: Most data of each of its processes, stacks included; `None` for what
+            holds for every command, which is never exceeded.
         max_output_bytes: Most bytes kept of each of its two outputs; the rest is read and dropped.
     """
 
@@ -49,7 +50,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     stdin: bytes = b""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     timeout: float = 60.0
-    reserve_bytes: int = 0
+    max_memory_bytes: int | None = None
     max_output_bytes: int = 64 << 20
 
 

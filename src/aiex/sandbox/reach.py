@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import stat
@@ -121,10 +122,16 @@ def _search(path: str, folders: Sequence[str]) -> str:
     """
     kept: list[str] = []
     for entry in path.split(os.pathsep):
-        real = os.path.realpath(entry)
+        real = _real_entry(entry)
         if entry.startswith("/") and not any(_is_below(real, folder) for folder in folders):
             kept.append(entry)
     return os.pathsep.join(kept) or os.defpath
+
+
+@functools.lru_cache(256)
+def _real_entry(entry: str) -> str:
+    """Return where an entry of PATH leads; looked up once, since it is asked at every command."""
+    return os.path.realpath(entry)
 
 
 def _is_below(path: str, folder: str) -> bool:

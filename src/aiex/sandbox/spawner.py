@@ -88,6 +88,7 @@ class KeeperLine:
             self.hang_up()
             raise ChildError("what keeps commands inside could not be started") from error
         self.bounds_signals = bool(report[1])
+        self.has_network = bool(report[3])
 
     def send(self, order: Order | Setup, handles: tuple[int, ...]) -> None:
         """Send an order and the descriptors that go with it."""
@@ -365,7 +366,7 @@ class Spawner:
             raise NotFoundError(f"{printable(command.argv[0])} cannot be started: a NUL in a word")
         reach = reach_of(command, self.policy.tools, self.variables)
         line = self._line(level)
-        job = _Job(command, line, self._order(command, reach, level), level)
+        job = _Job(command, line, self._order(command, reach, line), level)
         hold(line)
         try:
             result = job.run(stopped)
@@ -423,9 +424,10 @@ class Spawner:
         setup["of_files"] = landlock.OF_FILES
         return setup
 
-    def _order(self, command: Command, reach: Reach, level: Level) -> Order:
+    def _order(self, command: Command, reach: Reach, line: KeeperLine) -> Order:
         argv = [command.argv[0], *command.argv[1:]]
         program = reach.program
+        level = line.level
         rules: list[tuple[bytes, int]] = []
         modes = b""
         if level == "bwrap":
@@ -434,7 +436,9 @@ class Spawner:
                 raise RefusedError("bubblewrap is not installed")
             program = found
             etc = str(self._etc)
-            before = bwrap.arguments(found, reach, etc=etc, tmp_bytes=_TMP_BYTES)
+            before = bwrap.arguments(
+                found, reach, etc=etc, tmp_bytes=_TMP_BYTES, has_network=line.has_network
+            )
             argv = [*before, reach.program, *command.argv[1:]]
         elif level == "landlock":
             abi = _abi()
@@ -457,11 +461,14 @@ class Spawner:
 
     def _limits(self, command: Command) -> list[tuple[int, int]]:
         policy = self.policy
+        most = policy.max_memory_bytes
+        if command.max_memory_bytes is not None:
+            most = min(most, command.max_memory_bytes)
         limits = [
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_FSIZE, policy.max_file_bytes),
             (resource.RLIMIT_NOFILE, policy.max_open_files),
-            (resource.RLIMIT_DATA, policy.max_memory_bytes + command.reserve_bytes),
+            (resource.RLIMIT_DATA, most),
             # Of each process; whoever uses more has several threads, or is stuck.
             (resource.RLIMIT_CPU, math.ceil(command.timeout * (os.cpu_count() or 1)) + 1),
         ]
