@@ -1,6 +1,6 @@
 """JavaScript's `package.json` and `package-lock.json`.
 
-Source: docs.npmjs "package.json" and "package-lock.json" (read 2026-11-25); versions 1 to 3 of
+Source: npm's pages "package.json" and "package-lock.json" (read 2026-11-25); versions 1 to 3 of
 the lock file are read.
 """
 
