@@ -88,19 +88,34 @@ def test_a_package_that_is_imported_whole_hands_its_names_on() -> None:
 
 def test_a_name_that_was_not_taken_from_the_package_is_another_one() -> None:
     index, files = _python(
-        **HANDED_ON,
-        till="from shop import Cart\nfrom other import *\n\n\ndef f(total):\n    total()\n",
-        other="",
+        **HANDED_ON, till="from shop import Cart\n\n\ndef f(total):\n    total()\n    Cart()\n"
     )
-    index_of_hidden, hidden = _python(
+
+    found = index.callers("shop/cart.py", files["shop/cart.py"].symbols)
+
+    assert [(c.line, c.callee) for c in found] == [(6, "Cart")]
+
+
+def test_a_package_hands_on_only_what_it_imports() -> None:
+    index, files = _python(
         shop__cart=HANDED_ON["shop__cart"],
         shop____init__="from shop.cart import Cart\n",
         till="from shop import Cart, total\n\ntotal()\n",
     )
 
-    assert index_of_hidden.callers("shop/cart.py", hidden["shop/cart.py"].symbols[:1]) == []
-    cart = [s for s in files["shop/cart.py"].symbols if s.name == "Cart"]
-    assert index.callers("shop/cart.py", cart) == []
+    assert index.callers("shop/cart.py", files["shop/cart.py"].symbols[:1]) == []
+
+
+def test_packages_that_import_each_other_in_a_circle_come_to_an_end() -> None:
+    index, files = _python(
+        shop__cart=HANDED_ON["shop__cart"],
+        shop____init__="from shop.desk import total\n",
+        shop__desk="from shop.bar import total\n",
+        shop__bar="from shop.desk import total\n",
+        till="from shop import total\n\ntotal()\n",
+    )
+
+    assert index.callers("shop/cart.py", files["shop/cart.py"].symbols[:1]) == []
 
 
 def test_names_go_through_packages_that_hand_them_to_each_other() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NEEDLESS = {
     "cryptography",
     "genai_prices",
+    "difflib",
     "keyring",
     "rich",
     "uvicorn",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -37,12 +38,14 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
         code: Exit status.
         document: The JSON document.
         seconds: Wall time.
+        cpu: Seconds of processor time of it and what it started.
         peak: Most memory of the process and what it started, bytes; shared pages count once.
     """
 
     code: int
     document: Any
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -68,7 +71,7 @@ def planted(cli: Cli, tmp_path: Path, *, small_files: int) -> Iterator[HostileTr
 
 
 def look(cli: Cli, out: Path, *words: str) -> Looked:
-    started = time.monotonic()
+    started, used = time.monotonic(), cpu_of_children()
     peak = 0
     with (
         out.open("wb") as sink,
@@ -88,8 +91,14 @@ def look(cli: Cli, out: Path, *words: str) -> Looked:
         code=process.returncode,
         document=json.loads(out.read_bytes()),
         seconds=time.monotonic() - started,
+        cpu=cpu_of_children() - used,
         peak=peak,
     )
+
+
+def cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def memory_of(pid: int, parent: bytes = b"") -> int:
@@ -160,11 +169,16 @@ def test_a_large_hostile_tree_is_looked_at_within_a_minute_and_300_mb(
     for kind in KINDS:
         looked = look(cli, tmp_path / "out", "analyze", kind)
 
-        print(f"{kind}: {looked.seconds:.1f} s, {looked.peak / 1e6:.0f} MB")
+        print(
+            f"{kind}: {looked.seconds:.1f} s, {looked.cpu:.1f} s of a processor, "
+            f"{looked.peak / 1e6:.0f} MB"
+        )
         assert looked.code == 0
         assert looked.document["command"].startswith("analyze")
         assert looked.peak <= MOST_BYTES
-        assert looked.seconds <= MOST_SECONDS
+        # What neighbours take on a busy machine is theirs; what we use is ours.
+        assert looked.cpu <= MOST_SECONDS
+        assert looked.seconds <= 4 * MOST_SECONDS
         if kind == "code":
             must_name_what_it_left_out(large_tree, looked.document)
     must_be_untouched(large_tree, before)

@@ -31,6 +31,7 @@ from aiex.llm import (
     Puller,
     WheelFile,
 )
+from aiex.llm.download import Access, download
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +130,32 @@ async def serving() -> AsyncIterator[Server]:
         yield server
     finally:
         await runner.cleanup()
+
+
+async def test_a_login_goes_to_its_host_and_to_no_other(tmp_path: Path) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append((request.url.host or "", request.headers.get("Authorization")))
+        if request.path == "/first":
+            raise web.HTTPFound(f"http://localhost:{request.url.port}/second")
+        return web.Response(body=b"all of it")
+
+    application = web.Application()
+    application.router.add_get("/{name:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/first"
+        access = Access(logins={"127.0.0.1": ("me", "caf\u00e9")})
+        async with aclosing(download(url, tmp_path / "part", access=access)) as steps:
+            async for _ in steps:
+                pass
+    finally:
+        await runner.cleanup()
+    assert seen == [("127.0.0.1", "Basic bWU6Y2Fmw6k="), ("localhost", None)]
+    assert (tmp_path / "part").read_bytes() == b"all of it"
 
 
 async def pulled(

@@ -81,13 +81,14 @@ async def test_programs_of_the_project_are_not_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
-    for folder in (project, project / "bin", tmp_path / "bin"):
+    other = tmp_path / "other project"
+    places = {project: "tree", project / "bin": "tree", other: "tree", tmp_path / "bin": "mine"}
+    for folder, says in places.items():
         folder.mkdir(exist_ok=True)
-    for folder, says in ((project, "tree"), (project / "bin", "tree"), (tmp_path / "bin", "mine")):
         (folder / "tool").write_text(f"#!/bin/sh\necho {says}; echo $PATH\n")
         (folder / "tool").chmod(0o755)
     (tmp_path / "alias").symlink_to(project / "bin")
-    monkeypatch.chdir(project)
+    monkeypatch.chdir(other)
     path = f".::bin:{project}:{project / 'bin'}:{tmp_path / 'alias'}:{tmp_path / 'bin'}"
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
 

@@ -5,7 +5,6 @@ This is the only module that reads the environment.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import tempfile
@@ -17,7 +16,7 @@ import msgspec
 
 from aiex.app.settings import Settings
 from aiex.assistant.project import looks_like_project
-from aiex.core import ConfigurationError, ErrorInfo, NotFoundError
+from aiex.core import ConfigurationError, ErrorInfo, NotFoundError, nearest
 
 __all__ = [
     "PROFILES",
@@ -339,10 +338,10 @@ def _refuse_unknown(key: str, origin: str) -> None:
             hint="set OPENAI_API_KEY or ANTHROPIC_API_KEY, or use the system's keyring",
         )
     known = [setting.key for setting in all_settings()]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = nearest(key, known)
     raise ConfigurationError(
         f"{origin}: there is no setting {key!r}",
-        hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+        hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
     )
 
 
@@ -386,10 +385,10 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
         if setting is None:
             if name.startswith("AIEX_TEST_"):
                 continue
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            near = nearest(name, known, cutoff=0.6)
             raise ConfigurationError(
                 f"there is no setting for the variable {name}",
-                hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+                hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
             )
         found[setting.key] = parse_text(setting, text)
     return found
@@ -445,12 +444,12 @@ def _misfit(values: Mapping[str, object], origin: str, message: str) -> Configur
     value = values[key]
     given = value if isinstance(value, list | tuple) else [value]
     wrong = next((v for v in given if isinstance(v, str) and v not in setting.words), None)
-    near = [] if wrong is None else difflib.get_close_matches(wrong, setting.words, n=1, cutoff=0.5)
+    near = None if wrong is None else nearest(wrong, setting.words)
     shown = value if wrong is None or not setting.words else wrong
     return ConfigurationError(
         f"{place}{key} takes {setting.type}, not {shown!r}"
         + ("" if setting.words else f": {what[:1].lower()}{what[1:]}"),
-        hint=f"did you mean {near[0]}?" if near else None,
+        hint=f"did you mean {near}?" if near else None,
     )
 
 
@@ -470,10 +469,10 @@ def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) 
     setting = next((s for s in all_settings() if s.key == key), None)
     if setting is None:
         known = [s.key for s in all_settings()]
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        near = nearest(key, known, cutoff=0.4)
         raise NotFoundError(
             f"there is no setting {key!r}",
-            hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+            hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
         )
     value = parse_text(setting, text)
     _build({key: value}, "")

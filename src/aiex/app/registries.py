@@ -1,7 +1,7 @@
 """Whom `analyze deps` asks: the indexes that the user's tools are set up for, else two services.
 
 Only the user's own settings are read, and the environment: a project's files must not decide where
-the names of its packages go. Sources (read 2026-11-25): docs.npmjs "npmrc"; go.dev "Go Modules
+the names of its packages go. Sources (read 2026-11-25): npm's page "npmrc"; go.dev "Go Modules
 Reference", GOPROXY and GOENV; the Cargo book, "Source Replacement"; hexdocs "mix hex.config";
 docs.astral.sh "uv settings".
 """

@@ -172,6 +172,7 @@ from aiex.core.types import (
     ToolRun,
     When,
 )
+from aiex.core.words import nearest
 
 __all__ = [
     "OUTCOMES",
@@ -312,6 +313,7 @@ __all__ = [
     "content_id",
     "digest_of",
     "error_from_info",
+    "nearest",
     "new_id",
     "outcome_of",
     "unified_diff",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -12,7 +11,14 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from aiex.core import AiexError, NotFoundError, RunOptions, UnavailableError, UsageError
+from aiex.core import (
+    AiexError,
+    NotFoundError,
+    RunOptions,
+    UnavailableError,
+    UsageError,
+    nearest,
+)
 from aiex.llm.ports import Adapter, Endpoint, ModelInfo
 from aiex.llm.pricing import Pricing
 
@@ -168,8 +174,8 @@ class Providers:
     async def _named(self, name: str) -> Provider:
         provider = self._known.get(name)
         if provider is None:
-            near = difflib.get_close_matches(name, self._known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"providers: {', '.join(self._known)}"
+            near = nearest(name, self._known, cutoff=0.6)
+            hint = f"did you mean {near}?" if near else f"providers: {', '.join(self._known)}"
             raise UsageError(f"there is no provider {name!r}", hint=hint)
         if provider.missing is None:
             return provider
@@ -214,6 +220,8 @@ class Providers:
         if model in served:
             return served[model], model
         known = [*served, *(m for name in self._known for m in self._pricing.models(name))]
+        import difflib  # noqa: PLC0415 - 3 ms that only a mistake needs
+
         near = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
         raise NotFoundError(
             f"no provider is known to serve {model!r}",

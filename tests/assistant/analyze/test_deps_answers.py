@@ -176,7 +176,7 @@ async def test_one_hole_that_two_databases_tell_of_is_one_with_the_worse_severit
             {"six@1.0": ["PYSEC-1", "GHSA-1", "GHSA-2"]},
             [
                 Advisory(
-                    id="PYSEC-1", aliases=("CVE-1", "GHSA-1"), repairs=(repair("Six", "1.2"),)
+                    id="PYSEC-1", aliases=("CVE-1", "GHSA-1"), repairs=(repair("Six", "1.1"),)
                 ),
                 Advisory(
                     id="GHSA-1",
@@ -243,6 +243,23 @@ async def test_what_has_no_known_version_or_no_index_is_never_asked_about() -> N
     assert sorted(n.what for n in found.not_checked) == [
         "vulnerabilities of hub",
         "vulnerabilities of open",
+    ]
+
+
+async def test_what_is_known_in_part_is_told_and_named_as_unfinished() -> None:
+    class Unfinished(Database):
+        async def affecting(self, versions: Sequence[PackageVersion]) -> Affecting:
+            found = await super().affecting(versions)
+            return Affecting(ids=found.ids, unfinished=dict.fromkeys(versions, "OSV stopped"))
+
+    found = await known(
+        [needs("six", version="1.0"), needs("attrs", version="1")],
+        Unfinished({"six@1.0": ["A"]}, [Advisory(id="A")]),
+    )
+
+    assert [d.vulnerabilities for d in found.dependencies] == [("A",), None]
+    assert [(n.what, n.reason) for n in found.not_checked] == [
+        ("vulnerabilities of attrs, six", "OSV stopped")
     ]
 
 

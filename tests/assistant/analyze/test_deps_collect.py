@@ -106,18 +106,18 @@ def test_a_member_of_a_workspace_of_rust_inherits_and_gets_what_the_lock_chose(
     source = 'source = "registry+https://example.org"\n'
     found = collected(
         {
-            "Cargo.toml": '[workspace.dependencies]\nrand = "0.8"\n',
+            "Cargo.toml": '[workspace.dependencies]\nrand = ">=0.7"\n',
             "a/Cargo.toml": "[dependencies]\nrand.workspace = true\n",
             "Cargo.lock": (
-                '[[package]]\nname = "a"\nversion = "0.1.0"\ndependencies = [\n "rand 0.8.5",\n]\n'
+                '[[package]]\nname = "a"\nversion = "0.1.0"\ndependencies = [\n "rand 0.7.3",\n]\n'
                 f'[[package]]\nname = "rand"\nversion = "0.7.3"\n{source}'
                 f'[[package]]\nname = "rand"\nversion = "0.8.5"\n{source}'
             ),
         }
     )
 
-    assert versions(found)[0] == ("a/Cargo.toml", "rand", "0.8.5", "main")
-    assert found.dependencies[0].requirement == "0.8"
+    assert versions(found)[0] == ("a/Cargo.toml", "rand", "0.7.3", "main")
+    assert found.dependencies[0].requirement == ">=0.7"
 
 
 def test_what_requirements_include_is_read_and_constraints_give_versions(

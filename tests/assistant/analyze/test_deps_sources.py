@@ -170,6 +170,15 @@ async def test_a_host_that_fails_again_and_again_is_given_up(fake: FakePackages,
     assert len(fake.asked) == 3 * 3
 
 
+async def test_a_host_that_answers_in_between_is_not_given_up(fake: FakePackages, web: Web) -> None:
+    source = DepsDev(web, fake.versions_url, "pypi")
+    for _ in range(4):
+        fake.failures["/v3"] = [500] * 3
+        with pytest.raises(UnavailableError, match="500"):
+            await source.versions("my-lib")
+        assert await known(source, "my-lib") == ["2.0", "2.1rc1"]
+
+
 @pytest.mark.parametrize("address", ["", "ftp://example.org", "no address", "http://"])
 async def test_an_address_that_is_none_is_named(address: str, web: Web) -> None:
     with pytest.raises(UnavailableError, match="address"):

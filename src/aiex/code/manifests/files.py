@@ -18,7 +18,7 @@ from aiex.code.manifests.values import Ecosystem, Manifest
 __all__ = ["FileKind", "kind_of", "unread_kind"]
 
 _MANIFEST_BYTES = 2 << 20
-_LOCK_BYTES = 48 << 20
+_LOCK_BYTES = 16 << 20
 
 
 class FileKind(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,8 @@ import json
 import re
 import tomllib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -25,13 +26,14 @@ class Lines:
 
     Args:
         text: The file.
+        only: Texts that will be asked for, so that no others are kept; `None` for any.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, only: Container[str] | None = None) -> None:
         starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self._starts = starts
         self._found: dict[str, list[int]] = {}
-        for word, offset in _words(text):
+        for word, offset in _words(text, only):
             lines = self._found.setdefault(word, [])
             line = bisect_left(starts, offset + 1)
             if not lines or lines[-1] != line:
@@ -44,8 +46,13 @@ class Lines:
         return lines[place] if place < len(lines) else 0
 
 
-def _words(text: str) -> Iterator[tuple[str, int]]:
-    found = []
+def _words(text: str, only: Container[str] | None) -> list[tuple[str, int]]:
+    """Return the words of a file by the place where they stand."""
+    found = [(word, at) for word, at in _all_words(text) if only is None or word in only]
+    return sorted(found, key=itemgetter(1))
+
+
+def _all_words(text: str) -> Iterator[tuple[str, int]]:
     for match in _STRING.finditer(text):
         word = match[1] if match[1] is not None else match[2]
         if "\\" in word:
@@ -53,15 +60,15 @@ def _words(text: str) -> Iterator[tuple[str, int]]:
                 word = str(json.loads(f'"{word}"'))
             except ValueError:
                 continue
-        found.append((match.start(), word))
-    found += [(match.start(1), match[1]) for match in _BARE_KEY.finditer(text)]
+        yield word, match.start()
+    for match in _BARE_KEY.finditer(text):
+        yield match[1], match.start(1)
     for match in _HEADER.finditer(text):
-        found.append((match.start(1), match[1].strip()))
-        above, _, last = match[1].strip().rpartition(".")
+        header = match[1].strip()
+        yield header, match.start(1)
+        above, _, last = header.rpartition(".")
         if above.endswith("dependencies"):
-            found.append((match.start(1), last.strip("\"'")))
-    found.sort()
-    return ((word, offset) for offset, word in found)
+            yield last.strip("\"'"), match.start(1)
 
 
 def text_of(source: bytes) -> str:

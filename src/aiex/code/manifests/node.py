@@ -1,6 +1,6 @@
 """JavaScript's `package.json` and `package-lock.json`.
 
-Source: docs.npmjs "package.json" and "package-lock.json" (read 2026-11-25); versions 1 to 3 of
+Source: npm's pages "package.json" and "package-lock.json" (read 2026-11-25); versions 1 to 3 of
 the lock file are read.
 """
 
@@ -88,9 +88,10 @@ def read_package_lock(source: bytes) -> Manifest:
         ValueError: It is not UTF-8, or no JSON object.
     """
     text = text_of(source)
-    tree, lines = json_of(text), Lines(text)
+    tree = json_of(text)
     packages = tree.get("packages")
     if isinstance(packages, dict):
+        lines = Lines(text, only=packages)
         return Manifest(locked=tuple(_packages(packages, lines)), chosen=_top(packages))
     nested = tree.get("dependencies")
     if not isinstance(nested, dict):
@@ -100,7 +101,11 @@ def read_package_lock(source: bytes) -> Manifest:
         for name, entry in nested.items()
         if isinstance(entry, dict) and isinstance(entry.get("version"), str)
     }
-    return Manifest(locked=tuple(_nested(nested, lines)), chosen=chosen)
+    entries = list(_nested(nested))
+    lines = Lines(text, only={name for name, _ in entries})
+    return Manifest(
+        locked=tuple(_locked_nested(name, entry, lines) for name, entry in entries), chosen=chosen
+    )
 
 
 def _packages(packages: Mapping[str, Any], lines: Lines) -> Iterator[Locked]:
@@ -148,25 +153,28 @@ def _top(packages: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _nested(tree: Mapping[str, Any], lines: Lines) -> Iterator[Locked]:
+def _nested(tree: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the packages of a lock file of version 1, at any depth."""
     waiting = [tree]
     while waiting:
         for name, entry in waiting.pop().items():
             if not isinstance(entry, dict):
                 continue
-            version = entry.get("version")
-            if isinstance(version, str):
-                source = _source_of(version)
-                plain = version.rpartition("@")[2] if version.startswith("npm:") else version
-                real = _ALIAS.fullmatch(version)
-                yield Locked(
-                    ecosystem="npm",
-                    name=real[1] if real is not None else name,
-                    version=plain,
-                    source=source,
-                    is_dev=entry.get("dev") is True,
-                    line=lines.find(name),
-                )
+            if isinstance(entry.get("version"), str):
+                yield name, entry
             below = entry.get("dependencies")
             if isinstance(below, dict):
                 waiting.append(below)
+
+
+def _locked_nested(name: str, entry: Mapping[str, Any], lines: Lines) -> Locked:
+    version: str = entry["version"]
+    alias = _ALIAS.fullmatch(version)
+    return Locked(
+        ecosystem="npm",
+        name=name if alias is None else alias[1],
+        version=version if alias is None else alias[2] or "",
+        source=_source_of(version),
+        is_dev=entry.get("dev") is True,
+        line=lines.find(name),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,7 +9,7 @@ from typing import Literal, cast
 
 import click
 
-from aiex.core import AiexError, Failed, InterruptedByUserError, UsageError, outcome_of
+from aiex.core import AiexError, Failed, InterruptedByUserError, UsageError, nearest, outcome_of
 from aiex.interfaces.cli.console import Console, ReaderLeftError
 from aiex.interfaces.cli.front import BROKEN_PIPE, command_of, wants_json
 from aiex.interfaces.cli.options import Globals, Group
@@ -93,7 +92,8 @@ def _usage(words: list[str], error: click.UsageError) -> UsageError:
         kind = error.param.type
         given = text.rpartition(": '")[2].partition("'")[0]
         if isinstance(kind, click.Choice):
-            near = difflib.get_close_matches(given, kind.choices, n=1, cutoff=0.5)
+            one = nearest(given, kind.choices)
+            near = () if one is None else (one,)
     hint = f"did you mean {' or '.join(near)}?" if near else f"{path} --help"
     return UsageError(text[:1].lower() + text[1:], hint=hint)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
-from aiex.core import UsageError
+from aiex.core import UsageError, nearest
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -294,9 +293,9 @@ class Group(_Globally, click.Group):
         word = args[0]
         if word not in self.list_commands(ctx):
             path = ctx.command_path
-            near = difflib.get_close_matches(word, self.list_commands(ctx), n=1, cutoff=0.5)
+            near = nearest(word, self.list_commands(ctx))
             raise UsageError(
                 f"there is no command {path} {word}",
-                hint=f"did you mean {path} {near[0]}?" if near else f"{path} --help lists them",
+                hint=f"did you mean {path} {near}?" if near else f"{path} --help lists them",
             )
         return super().resolve_command(ctx, args)

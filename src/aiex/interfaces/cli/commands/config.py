@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import click
 import msgspec
 
 from aiex.app import all_settings, set_user, user_file
-from aiex.core import NotFoundError
+from aiex.core import NotFoundError, nearest
 from aiex.interfaces.cli.completing import settings
 from aiex.interfaces.cli.drive import Setup, answer, set_up
 from aiex.interfaces.cli.options import Globals, Group, Leaf
@@ -60,10 +59,10 @@ def _get(asked: Globals, /, key: str) -> int:
     views = _views(setup)
     found = [view for view in views if view.key == key]
     if not found:
-        near = difflib.get_close_matches(key, [view.key for view in views], n=1, cutoff=0.4)
+        near = nearest(key, [view.key for view in views], cutoff=0.4)
         raise NotFoundError(
             f"there is no setting {key!r}",
-            hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+            hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
         )
     return answer(setup, "config get", ConfigResult(action="get", settings=found))
 

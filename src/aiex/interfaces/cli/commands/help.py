@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
-from aiex.core import UsageError
+from aiex.core import UsageError, nearest
 from aiex.interfaces.cli.drive import answer, set_up
 from aiex.interfaces.cli.help_table import HELP
 from aiex.interfaces.cli.options import Globals, Leaf
@@ -19,10 +17,10 @@ __all__ = ["command"]
 def _help(asked: Globals, /, words: tuple[str, ...]) -> int:
     path = " ".join(words)
     if path not in HELP:
-        near = difflib.get_close_matches(path, [name for name in HELP if name], n=1, cutoff=0.5)
+        near = nearest(path, [name for name in HELP if name])
         raise UsageError(
             f"there is no command aiex {path}",
-            hint=f"did you mean aiex help {near[0]}?" if near else "aiex --help lists them",
+            hint=f"did you mean aiex help {near}?" if near else "aiex --help lists them",
         )
     result = HelpResult(command=path, text=HELP[path])
     return answer(set_up(asked, strict=False), "help", result)
