@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.sandbox import LEVELS, Actor, AuditLog, CommandPolicy, FilePolicy, Files, Level, Probe
+from aiex.sandbox.levels import probe
+from aiex.sandbox.spawner import Spawner
 
 ACTOR = Actor(user="tester", interface="cli")
 
@@ -81,3 +83,35 @@ def opened(place: Place, portable: bool) -> Callable[..., Files]:
 def ordinary_user() -> None:
     if os.geteuid() == 0:
         pytest.skip("root may do what a mode forbids; run as an ordinary user")
+
+
+_SEEN: dict[str, Probe] = {}
+
+
+def offered(level: Level) -> Probe:
+    """Return what is seen of *level* on this machine, once for each process of the run."""
+    if level not in _SEEN:
+        spawner = Spawner(CommandPolicy(require="none"), dict(os.environ))
+        try:
+            _SEEN[level] = probe(level, spawner)
+        finally:
+            spawner.close()
+    return _SEEN[level]
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> Level:
+    """Every level that this machine offers; the others are skipped with what was seen of them."""
+    seen = offered(request.param)
+    if not seen.passes:
+        pytest.skip(f"{seen.level}: {seen.detail}")
+    return seen.level
+
+
+@pytest.fixture(params=LEVELS[1:])
+def kept_at(request: pytest.FixtureRequest) -> Level:
+    """The levels that keep a command inside."""
+    seen = offered(request.param)
+    if not seen.passes:
+        pytest.skip(f"{seen.level}: {seen.detail}")
+    return seen.level

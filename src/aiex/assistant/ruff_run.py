@@ -6,7 +6,6 @@ changes meanwhile) reaches it but the bytes that were read and the settings that
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import tempfile
@@ -241,7 +240,6 @@ def _excludes(settings: RuffSettings) -> bool:
     return any(option.startswith("exclude=") for option in settings.options)
 
 
-@functools.cache
 def _copy(contents: Sequence[FileContent], base: str) -> Path:
     # In memory where that is to be had: making a file on a disk can take 0.2 ms.
     if os.access(_IN_MEMORY, os.W_OK | os.X_OK):

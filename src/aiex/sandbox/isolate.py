@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import os
 import threading
@@ -86,14 +88,14 @@ class Isolation:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.policy = policy or CommandPolicy()
-        variables = dict(os.environ) if variables is None else variables
-        self._spawner = Spawner(self.policy, variables)
-        self._limiter = anyio.CapacityLimiter(self.policy.max_commands)
+        self._spawner = Spawner(self.policy, os.environ if variables is None else variables)
+        self._limiter: anyio.CapacityLimiter | None = None
         self._choosing = threading.Lock()
         self._level: Level | None = None
         self._token: Token[Isolation | None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._limiter = anyio.CapacityLimiter(self.policy.max_commands)
         self._token = _OPEN.set(self)
         return self
 
@@ -108,7 +110,11 @@ class Isolation:
                 _OPEN.reset(self._token)
             self._token = None
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._spawner.close)
+            await anyio.to_thread.run_sync(self.close)
+
+    def close(self) -> None:
+        """End every keeper that runs nothing; no command is run any more. Blocks."""
+        self._spawner.close()
 
     async def run(self, command: Command, *, level: Level | None = None) -> CommandResult:
         """Run *command* and return how it ended.
@@ -204,28 +210,27 @@ _OPEN: ContextVar[Isolation | None] = ContextVar("isolation", default=None)
 async def run_command(command: Command) -> CommandResult:
     """Run *command*, kept inside, and return how it ended.
 
-    It goes through the `Isolation` that is open; where none is, through one that is opened for
-    this command, with the default policy.
+    It goes through the `Isolation` that is open; where none is, through one of this process with
+    the default policy.
 
     Raises:
         NotFoundError: The program or a folder is not there.
         RefusedError: No level that is allowed works here, or it could not be set up.
         ChildError: What kept the command inside has ended before it.
     """
-    isolation = _OPEN.get()
-    if isolation is not None:
-        return await isolation.run(command)
-    async with Isolation() as own:
-        return await own.run(command)
+    return await (_OPEN.get() or _of_process()).run(command)
 
 
 async def isolation_status() -> IsolationStatus:
     """Return what keeps commands inside, after trying every level."""
-    isolation = _OPEN.get()
-    if isolation is not None:
-        return await isolation.status()
-    async with Isolation() as own:
-        return await own.status()
+    return await (_OPEN.get() or _of_process()).status()
+
+
+@functools.cache
+def _of_process() -> Isolation:
+    isolation = Isolation()
+    atexit.register(isolation.close)
+    return isolation
 
 
 def _not_covered(level: Level | None, abi: int) -> tuple[str, ...]:
