@@ -27,7 +27,16 @@ from aiex.sandbox.command import Command, CommandPolicy, CommandResult, Level
 from aiex.sandbox.files import FilePolicy, Files
 from aiex.sandbox.spawner import Spawner
 
-__all__ = ["ESCAPES", "Attempt", "Escape", "Ground", "attempt", "bounds_of"]
+__all__ = [
+    "ESCAPES",
+    "Attempt",
+    "Escape",
+    "Ground",
+    "argv_of",
+    "attempt",
+    "bounds_of",
+    "judge",
+]
 
 _SECRET = "a secret that lies outside"  # noqa: S105 - what is looked for in outputs
 _STARTED = b"started\n"
@@ -51,7 +60,7 @@ try:
 """
 _TAIL = """
 except (OSError, MemoryError) as error:
-    print("refused:", error, flush=True)
+    print("refused:", error or type(error).__name__, flush=True)
 else:
     print("out", flush=True)
 """
@@ -334,10 +343,7 @@ ESCAPES: tuple[Escape, ...] = (
     Escape(
         name="ptrace",
         tries="trace a process outside",
-        code=(
-            "call(117 if arm else 101, 16, int(a[0]), 0, 0)\n"
-            "call(117 if arm else 101, 17, int(a[0]), 0, 0)"
-        ),
+        code="call(117 if arm else 101, 0x4206, int(a[0]), 0, 0)",  # PTRACE_SEIZE
         words=_victim,
     ),
     Escape(
@@ -455,14 +461,30 @@ def bounds_of(policy: CommandPolicy) -> CommandPolicy:
     )
 
 
+def argv_of(escape: Escape, ground: Ground) -> tuple[str, ...]:
+    """Return the program that tries *escape*."""
+    body = "\n".join(f"    {line}" for line in escape.code.split("\n"))
+    python = str(Path(sys.executable).resolve())
+    code = f"{_HEAD}{body}{_TAIL}"
+    return (python, "-I", "-S", "-c", code, *escape.words(ground), ground.token)
+
+
+def judge(escape: Escape, ground: Ground, result: CommandResult) -> Attempt:
+    """Return how an escape ended whose program has ended with *result*."""
+    started = result.stdout.startswith(_STARTED)
+    got_out = _OUT in result.stdout or escape.got_out(ground, result)
+    for pid in ground.left_behind():  # it must not outlive the attempt, whatever it proved
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    detail = _detail(result) if started else f"it never started: {_detail(result)}"
+    return _told(escape, started=started, refused=started and not got_out, detail=detail)
+
+
 def attempt(escape: Escape, spawner: Spawner, level: Level) -> Attempt:
     """Try *escape* at *level* and return how it ended. Blocks."""
     with Ground() as ground:
-        python = Path(sys.executable).resolve()
-        body = "\n".join(f"    {line}" for line in escape.code.split("\n"))
-        code = f"{_HEAD}{body}{_TAIL}"
         command = Command(
-            argv=(str(python), "-I", "-S", "-c", code, *escape.words(ground), ground.token),
+            argv=argv_of(escape, ground),
             reads=(Path(sys.base_prefix),),
             writes=(ground.project,),
             timeout=escape.timeout,
@@ -472,13 +494,7 @@ def attempt(escape: Escape, spawner: Spawner, level: Level) -> Attempt:
             result = spawner.run(command, level)
         except AiexError as error:
             return _told(escape, started=False, refused=False, detail=error.message)
-        started = result.stdout.startswith(_STARTED)
-        got_out = _OUT in result.stdout or escape.got_out(ground, result)
-        for pid in ground.left_behind():  # it must not outlive the attempt, whatever it proved
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-    detail = _detail(result) if started else f"it never started: {_detail(result)}"
-    return _told(escape, started=started, refused=started and not got_out, detail=detail)
+        return judge(escape, ground, result)
 
 
 def _told(escape: Escape, *, started: bool, refused: bool, detail: str) -> Attempt:
@@ -492,6 +508,8 @@ def _detail(result: CommandResult) -> str:
         return "it was ended for its time"
     if result.ended_for:
         return f"it was ended for its {result.ended_for}"
+    if result.truncated:
+        return "what was too much of it was dropped"
     for line in result.stdout[-4096:].decode("utf-8", "replace").split("\n"):
         if line.startswith("refused: "):
             return line.removeprefix("refused: ")

@@ -116,6 +116,8 @@ def _errno_in(said: str) -> str:
         return errno.errorcode.get(int(number[1]), "")
     if said in errno.errorcode.values():
         return said
+    if "No permissions to" in said:  # how bubblewrap says it
+        return "EPERM"
     for code, name in errno.errorcode.items():
         if os.strerror(code) in said:
             return name

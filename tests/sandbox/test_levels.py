@@ -1,0 +1,119 @@
+"""Which level is chosen, where the machine offers less, and that it never falls through."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from aiex.core import RefusedError
+from aiex.sandbox import CommandPolicy, Isolation, Level, seccomp
+from aiex.sandbox.levels import choose
+from aiex.sandbox.spawner import Spawner
+from sandbox.conftest import offered
+
+pytestmark = pytest.mark.anyio
+
+# In a process below a filter of system calls, as a container's profile is one.
+UNDER = """
+import json, os, sys
+from aiex.sandbox import CommandPolicy
+from aiex.sandbox.keeper import _filter, _prctl
+_prctl(38, 1)
+_filter(bytes.fromhex(sys.argv[1]))
+from aiex.core import AiexError
+from aiex.sandbox.levels import choose, probe_all
+from aiex.sandbox.spawner import Spawner
+spawner = Spawner(CommandPolicy(require=sys.argv[2]), dict(os.environ))
+said = {p.level: [p.passes, p.errno] for p in probe_all(spawner)}
+try:
+    said["chosen"] = choose(spawner.policy, spawner)
+except AiexError as error:
+    said["refused"] = error.message
+spawner.close()
+print(json.dumps(said))
+"""
+MACHINE = os.uname().machine
+NO_LANDLOCK = b"".join(
+    struct.pack("=HBBI", *line)
+    for line in ((0x20, 0, 0, 0), (0x15, 0, 1, 444), (6, 0, 0, 0x50000 | 38), (6, 0, 0, 0x7FFF0000))
+)
+
+
+def under(program: bytes, require: Level) -> dict[str, Any]:
+    ran = subprocess.run(
+        [sys.executable, "-c", UNDER, program.hex(), require],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_strongest_level_that_passes_is_chosen() -> None:
+    passing = [level for level in ("bwrap", "landlock", "none") if offered(level).passes]
+    spawner = Spawner(CommandPolicy(require="none"), dict(os.environ))
+    try:
+        assert choose(spawner.policy, spawner) == passing[0]
+    finally:
+        spawner.close()
+
+
+@pytest.mark.skipif(MACHINE not in seccomp.machines(), reason="no filter for this machine")
+def test_where_a_profile_allows_no_user_namespaces_landlock_is_chosen() -> None:
+    if not offered("landlock").passes:
+        pytest.skip(offered("landlock").detail)
+
+    said = under(seccomp.program("bwrap", MACHINE), "landlock")
+
+    assert said["bwrap"][0] is False
+    assert said["landlock"] == [True, ""]
+    assert said["chosen"] == "landlock"
+
+
+@pytest.mark.skipif(MACHINE not in seccomp.machines(), reason="no filter for this machine")
+def test_what_is_required_and_not_there_is_refused_with_the_error_of_the_probe() -> None:
+    said = under(seccomp.program("bwrap", MACHINE), "bwrap")
+
+    assert "chosen" not in said
+    assert "sandbox.require is bwrap" in said["refused"]
+    if offered("bwrap").passes:
+        assert said["bwrap"] == [False, "EPERM"]
+        assert "bwrap: /" in said["refused"]
+
+
+def test_without_landlock_and_namespaces_nothing_falls_through() -> None:
+    said = under(NO_LANDLOCK, "landlock")
+
+    assert said["landlock"] == [False, "ENOSYS"]
+    if not offered("bwrap").passes:
+        assert "landlock: Landlock: Function not implemented (ENOSYS)" in said["refused"]
+
+
+async def test_a_command_is_refused_where_its_level_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiex.sandbox.bwrap.find_bwrap", lambda: None)
+    async with Isolation(CommandPolicy(require="bwrap")) as isolation:
+        with pytest.raises(RefusedError, match=r"bwrap: bubblewrap is not installed \(ENOENT\)"):
+            await isolation.level()
+        status = await isolation.status()
+
+    assert status.level is None
+    assert status.probes[0].errno == "ENOENT"
+
+
+async def test_the_status_names_what_is_not_covered_and_the_policy() -> None:
+    async with Isolation(CommandPolicy(require="none")) as one, Isolation() as other:
+        status, stricter = await one.status(), await other.status()
+
+    assert status.level is not None
+    assert status.not_covered
+    assert status.policy_sha256 != stricter.policy_sha256
+    assert [probe.level for probe in status.probes] == ["bwrap", "landlock", "none"]
+    assert status.abi > 0 or not status.probes[1].passes
