@@ -1,9 +1,30 @@
 """The only room that touches a user's files and runs a command on a user's project."""
 
-from aiex.sandbox.audit import (
-    Actor,
+from aiex.sandbox.audit.checkpoint import (
+    Anchor,
+    FileAnchor,
+)
+from aiex.sandbox.audit.log import (
     AuditLog,
+)
+from aiex.sandbox.audit.ocsf import (
+    ocsf_event,
+)
+from aiex.sandbox.audit.records import (
+    Actor,
+    AuditLine,
     AuditRecord,
+)
+from aiex.sandbox.audit.search import (
+    AuditQuery,
+    last_records,
+    matching_records,
+)
+from aiex.sandbox.audit.verify import (
+    Damage,
+    DamageKind,
+    Verification,
+    verify_log,
 )
 from aiex.sandbox.files import (
     FileContent,
@@ -43,13 +64,19 @@ from aiex.sandbox.walk import (
 __all__ = [
     "Access",
     "Actor",
+    "Anchor",
     "Applied",
+    "AuditLine",
     "AuditLog",
+    "AuditQuery",
     "AuditRecord",
     "ChangeJournal",
     "Churn",
     "Command",
     "CommandResult",
+    "Damage",
+    "DamageKind",
+    "FileAnchor",
     "FileContent",
     "FilePolicy",
     "Files",
@@ -60,10 +87,15 @@ __all__ = [
     "Scan",
     "ScanEntry",
     "Target",
+    "Verification",
     "isolation_status",
+    "last_records",
+    "matching_records",
+    "ocsf_event",
     "printable",
     "protected_by",
     "run_command",
     "split_path",
+    "verify_log",
     "walk",
 ]
