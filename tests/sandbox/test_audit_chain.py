@@ -18,13 +18,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiex.core import ConfigurationError, NotFoundError, RefusedError
-from aiex.sandbox import (
+from aiex.core import (
     Actor,
     AuditLine,
-    AuditLog,
     AuditQuery,
     AuditRecord,
+    ConfigurationError,
+    NotFoundError,
+    RefusedError,
+)
+from aiex.sandbox import (
+    AuditLog,
     FileAnchor,
     last_records,
     matching_records,
@@ -368,7 +372,8 @@ def test_many_processes_and_threads_write_one_chain(tmp_path: Path) -> None:
     program = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from aiex.sandbox import Actor, AuditLog, AuditRecord\n"
+        "from aiex.core import Actor, AuditRecord\n"
+        "from aiex.sandbox import AuditLog\n"
         "log = AuditLog(Path(sys.argv[1]), segment_bytes=20_000)\n"
         "def work(n):\n"
         "    for i in range(60):\n"
@@ -395,7 +400,8 @@ def test_a_kill_at_any_moment_leaves_a_log_that_goes_on(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from aiex.sandbox import Actor, AuditLog, AuditRecord\n"
+        "from aiex.core import Actor, AuditRecord\n"
+        "from aiex.sandbox import AuditLog\n"
         "log = AuditLog(Path(sys.argv[1]), segment_bytes=5_000)\n"
         "print('ready', flush=True)\n"
         "n = 0\n"

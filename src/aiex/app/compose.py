@@ -31,10 +31,10 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import Request
+from aiex.core import Actor, Request
 from aiex.gateway.local import LocalGateway
 from aiex.runtime import Supervisor, SystemClock
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.sandbox import AuditLog, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models

@@ -2,12 +2,23 @@
 
 from aiex.core.arguments import (
     AnalyzeArguments,
+    AuditArguments,
     ChangeArguments,
     CreateModuleArguments,
     CreateProjectArguments,
     DoctorArguments,
     ExplainArguments,
     ModelArguments,
+)
+from aiex.core.audit import (
+    Actor,
+    AuditLine,
+    AuditQuery,
+    AuditRecord,
+    AuditResult,
+    Damage,
+    DamageKind,
+    Verification,
 )
 from aiex.core.edits import (
     FileEdit,
@@ -104,6 +115,11 @@ from aiex.core.messages import (
     ToolResultPart,
     Usage,
 )
+from aiex.core.redaction import (
+    MASK,
+    Redactor,
+    redacted,
+)
 from aiex.core.results_analyze import (
     AnalyzeResult,
     ComplexFunction,
@@ -159,12 +175,19 @@ from aiex.core.types import (
 )
 
 __all__ = [
+    "MASK",
     "OUTCOMES",
     "SEVERITIES",
     "TERMINAL",
+    "Actor",
     "AiexError",
     "AnalyzeArguments",
     "AnalyzeResult",
+    "AuditArguments",
+    "AuditLine",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditResult",
     "AuthenticationError",
     "BudgetError",
     "CallSite",
@@ -186,6 +209,8 @@ __all__ = [
     "CreateModuleResult",
     "CreateProjectArguments",
     "CreateProjectResult",
+    "Damage",
+    "DamageKind",
     "DeadlineError",
     "Delta",
     "DiffResult",
@@ -250,6 +275,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningPart",
     "ReasoningText",
+    "Redactor",
     "RefusalDelta",
     "RefusalPart",
     "RefusedError",
@@ -282,12 +308,14 @@ __all__ = [
     "Usage",
     "UsageError",
     "UsageTotal",
+    "Verification",
     "at_least",
     "content_id",
     "digest_of",
     "error_from_info",
     "new_id",
     "outcome_of",
+    "redacted",
     "unified_diff",
     "with_ids",
 ]

@@ -10,20 +10,11 @@ from aiex.sandbox.audit.log import (
 from aiex.sandbox.audit.ocsf import (
     ocsf_event,
 )
-from aiex.sandbox.audit.records import (
-    Actor,
-    AuditLine,
-    AuditRecord,
-)
 from aiex.sandbox.audit.search import (
-    AuditQuery,
     last_records,
     matching_records,
 )
 from aiex.sandbox.audit.verify import (
-    Damage,
-    DamageKind,
-    Verification,
     verify_log,
 )
 from aiex.sandbox.files import (
@@ -63,19 +54,13 @@ from aiex.sandbox.walk import (
 
 __all__ = [
     "Access",
-    "Actor",
     "Anchor",
     "Applied",
-    "AuditLine",
     "AuditLog",
-    "AuditQuery",
-    "AuditRecord",
     "ChangeJournal",
     "Churn",
     "Command",
     "CommandResult",
-    "Damage",
-    "DamageKind",
     "FileAnchor",
     "FileContent",
     "FilePolicy",
@@ -87,7 +72,6 @@ __all__ = [
     "Scan",
     "ScanEntry",
     "Target",
-    "Verification",
     "isolation_status",
     "last_records",
     "matching_records",

@@ -15,9 +15,17 @@ from typing import Literal, Self
 
 import msgspec
 
-from aiex.core import AiexError, FileEdit, NotFoundError, PathRefusedError, UsageError, digest_of
+from aiex.core import (
+    Actor,
+    AiexError,
+    AuditRecord,
+    FileEdit,
+    NotFoundError,
+    PathRefusedError,
+    UsageError,
+    digest_of,
+)
 from aiex.sandbox.audit.log import AuditLog
-from aiex.sandbox.audit.records import Actor, AuditRecord
 from aiex.sandbox.journal import Applied, ChangeJournal, Recovered, Target
 from aiex.sandbox.openat import EscapeError, open_beneath
 from aiex.sandbox.paths import Access, printable, protected_by, split_path

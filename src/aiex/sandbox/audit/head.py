@@ -5,18 +5,21 @@ It is rewritten in place, in one write of a fixed length, under the lock of the 
 
 from __future__ import annotations
 
+import hmac
 import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from aiex.sandbox.audit.records import FIRST_PREV, Seal
+from aiex.sandbox.audit.chain import FIRST_PREV, Seal
 
-__all__ = ["HEAD_NAME", "Head", "read_head", "write_head"]
+__all__ = ["HEAD_NAME", "Head", "HeadFile", "read_head"]
 
 HEAD_NAME: Final = "head"
 _LENGTH: Final = 512
+_LABEL: Final = b"head "
+_encode = msgspec.json.Encoder().encode
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,29 +45,58 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Signed(msgspec.Struct, frozen=True, kw_only=True):
-    head: Head
     mac: str
-
-
-def _code(head: Head, seal: Seal) -> str:
-    return seal.code(b"head " + msgspec.json.encode(head))
+    head: msgspec.Raw
 
 
 def read_head(directory: Path, seal: Seal) -> Head | None:
     """Return the end of the log in *directory*; `None` if nothing credible says where it is."""
     try:
         raw = (directory / HEAD_NAME).read_bytes()
-        signed = msgspec.json.decode(raw.rstrip(b" \n"), type=_Signed)
-    except (OSError, msgspec.DecodeError):
+    except OSError:
         return None
-    return signed.head if signed.mac == _code(signed.head, seal) else None
+    return _decoded(raw, seal)
 
 
-def write_head(handle: int, head: Head, seal: Seal) -> None:
-    """Rewrite the file behind *handle*.
+class HeadFile:
+    """The file, held open; what this process wrote itself last need not be checked again.
 
-    Raises:
-        OSError: It cannot be written.
+    Args:
+        handle: Handle of the file, which its owner closes.
+        seal: Makes the codes.
     """
-    signed = msgspec.json.encode(_Signed(head=head, mac=_code(head, seal)))
-    os.pwrite(handle, signed.ljust(_LENGTH - 1) + b"\n", 0)
+
+    def __init__(self, handle: int, seal: Seal) -> None:
+        self._handle = handle
+        self._seal = seal
+        self._last: tuple[bytes, Head] = (b"", Head())
+
+    def read(self) -> Head | None:
+        """Return the end of the log; `None` if nothing credible says where it is.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        raw = os.pread(self._handle, _LENGTH, 0)
+        return self._last[1] if raw == self._last[0] else _decoded(raw, self._seal)
+
+    def write(self, head: Head) -> None:
+        """Rewrite the file.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        body = _encode(head)
+        raw = b'{"mac":"' + self._seal.code(_LABEL + body).encode() + b'","head":' + body + b"}"
+        raw = raw.ljust(_LENGTH - 1) + b"\n"
+        os.pwrite(self._handle, raw, 0)
+        self._last = (raw, head)
+
+
+def _decoded(raw: bytes, seal: Seal) -> Head | None:
+    try:
+        signed = msgspec.json.decode(raw.rstrip(b" \n"), type=_Signed)
+        head = msgspec.json.decode(signed.head, type=Head)
+    except msgspec.DecodeError:
+        return None
+    return head if hmac.compare_digest(signed.mac, seal.code(_LABEL + bytes(signed.head))) else None

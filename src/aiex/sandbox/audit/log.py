@@ -1,9 +1,9 @@
 """What was done to a user's files and what ran: one JSON record a line, appended, never changed.
 
 A change is written down as an `intent` before it happens and as an `op` after, under one `op_id`.
-Content and environment are never recorded. Records that change nothing are buffered, for at most
-64 records or 50 ms; a kill of Aiex can lose those, and a power cut what the last 50 ms wrote. An
-intent and a refusal are written at once, and a command that runs is on disk before it runs.
+Content and environment are never recorded, and what looks like a secret is masked. A record is in
+the file when `record` returns, so a kill of Aiex loses none. It is on disk at once when it tells
+of something that is about to change or run; all others within 50 ms.
 
 The folder, private to the user, holds segments of records (a new one each day, or when one is
 large), the key, where the log ends (`head`), and the checkpoints. Any number of processes and
@@ -17,7 +17,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,19 +27,20 @@ from typing import Self
 
 import msgspec
 
-from aiex.core import AiexError, NotFoundError, RefusedError
+from aiex.core import Actor, AiexError, AuditRecord, NotFoundError, RefusedError, redacted
+from aiex.sandbox.audit.chain import Seal
 from aiex.sandbox.audit.checkpoint import Anchor, Checkpoint, FileAnchor, sign_note
-from aiex.sandbox.audit.head import HEAD_NAME, Head, read_head, write_head
+from aiex.sandbox.audit.head import HEAD_NAME, Head, HeadFile
 from aiex.sandbox.audit.keys import make_key, read_key, signing_seed
-from aiex.sandbox.audit.records import Actor, AuditRecord, Seal
 
 __all__ = ["CHECKPOINTS_NAME", "AuditLog", "origin_of", "segments_of"]
 
 CHECKPOINTS_NAME = "checkpoints"
 """Default file of the checkpoints, in the folder of the log."""
 
-_BUFFERED = 64
-_LONGEST_WAIT = 0.05
+_LONGEST_UNSYNCED = 0.05
+_LONGEST_LOCK = 10.0
+_LOCK_PAUSE = 0.001
 _SEGMENT_BYTES = 64 << 20
 _CHECKPOINT_RECORDS = 1000
 _CHECKPOINT_SECONDS = 600.0
@@ -71,7 +73,7 @@ class AuditLog:
         node: str = "local",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         anchor: Anchor | None = None,
-        redact: Callable[[str], str] = str,
+        redact: Callable[[str], str] = redacted,
         fsync: bool = False,
         segment_bytes: int = _SEGMENT_BYTES,
     ) -> None:
@@ -83,34 +85,36 @@ class AuditLog:
         self._fsync = fsync
         self._segment_bytes = segment_bytes
         self._lock = threading.Lock()
-        self._buffer: list[tuple[datetime, AuditRecord]] = []
         self._segment: tuple[str, int] = ("", -1)
         self._is_dirty = False
-        self._failure: RefusedError | None = None
-        self._later = _Later(self._flush_late)
+        self._later = _Later(self._sync_late)
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._gate = os.open(directory / "lock", flags, 0o600)
-            self._head = os.open(directory / HEAD_NAME, flags, 0o600)
+            self._head_handle = os.open(directory / HEAD_NAME, flags, 0o600)
             with self._alone():
-                self._key = self._first_or_known_key()
+                self._begin()
         except OSError as error:
             raise self._unwritable(error) from error
-        self._seal = Seal(self._key)
         self._is_open = True
 
-    def _first_or_known_key(self) -> bytes:
+    def _begin(self) -> None:
+        """Take the key of the log, or make it, and with it the log."""
+        key = self._known_key()
+        self._key = key or make_key(self._directory)
+        self._seal = Seal(self._key)
+        self._head = HeadFile(self._head_handle, self._seal)
+        if key is None:
+            self._head.write(Head(checked_at=self._now().timestamp()))
+
+    def _known_key(self) -> bytes | None:
         key = read_key(self._directory)
-        if key is not None:
-            return key
-        if segments_of(self._directory):
+        if key is None and segments_of(self._directory):
             raise RefusedError(
                 f"the audit log in {self._directory} has lost its key, so it cannot go on",
                 hint="restore audit.key from a backup, or move the folder away to begin a new log",
             )
-        key = make_key(self._directory)
-        write_head(self._head, Head(checked_at=self._now().timestamp()), Seal(key))
         return key
 
     def __enter__(self) -> Self:
@@ -134,102 +138,95 @@ class AuditLog:
         """Name of the log in its checkpoints."""
         return origin_of(self._seal)
 
-    def record(self, record: AuditRecord) -> None:
-        """Take *record*; an intent, a refusal and a command are in the log when this returns.
+    def record(self, *records: AuditRecord) -> None:
+        """Write *records*; an intent and a command are on disk when this returns.
 
         Raises:
             RefusedError: The log cannot be written, so the operation must not happen.
         """
-        record = self._redacted(record)
         with self._lock:
             if not self._is_open:
                 raise NotFoundError("the audit log was closed")
-            self._buffer.append((self._now(), record))
-            runs = record.op == "exec"
-            urgent = runs or record.kind == "intent" or record.decision == "deny"
-            if urgent or self._fsync or self._failure or len(self._buffer) >= _BUFFERED:
-                try:
-                    self._flush(sync=runs or self._fsync)
-                except RefusedError:
-                    self._buffer.pop()  # what it tells of does not happen
-                    raise
+            try:
+                with self._alone():
+                    self._append(*self._end(), records)
+                self._is_dirty = True
+                if self._fsync or any(r.kind == "intent" or r.op == "exec" for r in records):
+                    self._sync()
+            except OSError as error:
+                raise self._unwritable(error) from error
             if not self._later.is_pending:
                 self._later.soon()
 
-    def _redacted(self, record: AuditRecord) -> AuditRecord:
-        if not (record.argv or record.reason):
-            return record
-        return msgspec.structs.replace(
-            record,
-            argv=tuple(self._redact(word) for word in record.argv),
-            reason=None if record.reason is None else self._redact(record.reason),
-        )
-
     def flush(self) -> None:
-        """Write what is buffered.
+        """Have everything that was recorded on disk.
 
         Raises:
-            RefusedError: The log cannot be written.
+            RefusedError: The disk did not take it.
         """
         with self._lock:
-            self._flush(sync=self._fsync)
+            try:
+                self._sync()
+            except OSError as error:
+                raise self._unwritable(error) from error
 
     def close(self) -> None:
-        """Write what is buffered, make a checkpoint if one is due, and close the files.
+        """Have everything on disk, make a checkpoint if one is due, and close the files.
 
         Raises:
-            RefusedError: The log cannot be written.
+            RefusedError: The disk did not take it.
         """
         self._later.stop()
         with self._lock:
             if not self._is_open:
                 return
             try:
-                self._flush(sync=True)
+                self._sync()
                 self._checkpoint_if_due()
+            except OSError as error:
+                raise self._unwritable(error) from error
             finally:
                 self._is_open = False
-                for handle in (self._gate, self._head, self._segment[1]):
+                for handle in (self._gate, self._head_handle, self._segment[1]):
                     if handle >= 0:
                         os.close(handle)
 
-    def _flush_late(self) -> None:
-        """Write and sync what waits; called on a thread of its own."""
+    def _sync_late(self) -> None:
+        """Sync what was written; called on a thread of its own."""
         with self._lock:
             if not self._is_open:
                 return
             try:
-                self._flush(sync=True)
+                self._sync()
                 self._checkpoint_if_due()
-            except RefusedError as error:
-                self._failure = error  # whoever records next is told
+            except OSError as error:
+                _logger.warning("the audit log could not be synced: %s", error)
+
+    def _sync(self) -> None:
+        if self._is_dirty:
+            os.fdatasync(self._segment[1])
+            self._is_dirty = False
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
+        """Keep other processes out; wait for one that is in for a deadline's time at most."""
+        ends = time.monotonic() + _LONGEST_LOCK
+        while True:
+            try:
+                fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(_LOCK_PAUSE)
         try:
             yield
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 
-    def _flush(self, *, sync: bool) -> None:
-        try:
-            if self._buffer:
-                with self._alone():
-                    head, notes = self._end()
-                    self._append(head, [*((self._now(), note) for note in notes), *self._buffer])
-                self._buffer.clear()
-                self._is_dirty = True
-            if sync and self._is_dirty:
-                os.fdatasync(self._segment[1])
-                self._is_dirty = False
-        except OSError as error:
-            raise self._unwritable(error) from error
-        self._failure = None
-
     def _end(self) -> tuple[Head, list[AuditRecord]]:
         """Return where to append, and what has to be said about how the log was found."""
-        head = read_head(self._directory, self._seal)
+        head = self._head.read()
         notes = []
         if head is None:
             head = self._search_end()
@@ -238,8 +235,7 @@ class AuditLog:
         notes += [_note(note)] if note else []
         day = self._now().astimezone(UTC).date().isoformat()
         if not head.segment or head.size >= self._segment_bytes or head.day != day:
-            if self._is_dirty:
-                os.fdatasync(self._segment[1])
+            self._sync()
             name = f"{head.seq + 1:012}.jsonl"
             head = msgspec.structs.replace(head, segment=name, size=0, day=day)
             head, note = self._after_kill(head)
@@ -287,7 +283,8 @@ class AuditLog:
         return head
 
     def _open(self, name: str) -> int:
-        if self._segment[0] != name:
+        is_gone = self._segment[1] >= 0 and not os.fstat(self._segment[1]).st_nlink
+        if self._segment[0] != name or is_gone:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             handle = os.open(self._directory / name, flags, 0o600)
             if self._segment[1] >= 0:
@@ -295,12 +292,15 @@ class AuditLog:
             self._segment = (name, handle)
         return self._segment[1]
 
-    def _append(self, head: Head, records: list[tuple[datetime, AuditRecord]]) -> None:
-        seq, mac = head.seq, head.mac
+    def _append(
+        self, head: Head, notes: Sequence[AuditRecord], records: Sequence[AuditRecord]
+    ) -> None:
+        seq, mac, at = head.seq, head.mac, self._now()
         lines = []
-        for at, record in records:
+        for record in (*notes, *records):
             seq += 1
-            line, mac = self._seal.line(record, seq=seq, at=at, node=self._node, prev=mac)
+            masked = self._masked(record)
+            line, mac = self._seal.line(masked, seq=seq, at=at, node=self._node, prev=mac)
             lines.append(line + b"\n")
         data = b"".join(lines)
         handle = self._segment[1]
@@ -308,24 +308,32 @@ class AuditLog:
         while written < len(data):
             written += os.write(handle, data[written:])
         head = msgspec.structs.replace(head, seq=seq, mac=mac, size=head.size + len(data))
-        write_head(self._head, head, self._seal)
+        self._head.write(head)
+
+    def _masked(self, record: AuditRecord) -> AuditRecord:
+        """Return *record* without the secrets in its words."""
+        words = (record.path, record.reason or "", *record.argv)
+        path, reason, *argv = kept = tuple(map(self._redact, words))
+        if kept == words:
+            return record
+        return msgspec.structs.replace(record, path=path, reason=reason or None, argv=tuple(argv))
 
     def _checkpoint_if_due(self) -> None:
-        head = read_head(self._directory, self._seal)
+        head = self._head.read()
         if head is None or not self._is_due(head):
             return
         checkpoint = Checkpoint(origin=self.origin, seq=head.seq, mac=head.mac)
         try:
             self._anchor.publish(sign_note(checkpoint, signing_seed(self._key)))
             with self._alone():
-                head = read_head(self._directory, self._seal)
+                head = self._head.read()
                 if head is not None:
                     head = msgspec.structs.replace(
                         head,
                         checked_seq=max(head.checked_seq, checkpoint.seq),
                         checked_at=self._now().timestamp(),
                     )
-                    write_head(self._head, head, self._seal)
+                    self._head.write(head)
         except (OSError, AiexError) as error:
             _logger.warning("a checkpoint of the audit log could not be kept: %s", error)
 
@@ -378,7 +386,7 @@ class _Later:
     def _run(self) -> None:
         while True:
             self._asked.wait()
-            if self._ends.wait(_LONGEST_WAIT):
+            if self._ends.wait(_LONGEST_UNSYNCED):
                 return
             self._asked.clear()
             self._call()

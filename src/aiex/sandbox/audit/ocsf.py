@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from aiex.sandbox.audit.records import AuditLine
+from aiex.core import AuditLine
 
 __all__ = ["ocsf_event"]
 

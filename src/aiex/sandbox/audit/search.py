@@ -6,54 +6,15 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-
-from aiex.core import NotFoundError
+from aiex.core import AuditLine, AuditQuery, NotFoundError
+from aiex.sandbox.audit.chain import decode_line
 from aiex.sandbox.audit.log import segments_of
-from aiex.sandbox.audit.records import AuditLine, decode_line
 from aiex.sandbox.audit.verify import lines_of
 
-__all__ = ["AuditQuery", "last_records", "matching_records"]
+__all__ = ["last_records", "matching_records"]
 
 _BLOCK = 1 << 16
-
-
-class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Which records are asked for; what is `None` does not matter.
-
-    Attributes:
-        op: What was done, such as `read`.
-        path: Part of the file's path.
-        user: Who acted.
-        decision: Whether it was allowed.
-        op_id: The request that it belongs to.
-        text: Text that stands anywhere in the record.
-        since: ISO 8601 UTC time from which on, or its beginning, such as `2026-11-25`.
-        until: ISO 8601 UTC time before which, or its beginning.
-    """
-
-    op: str | None = None
-    path: str | None = None
-    user: str | None = None
-    decision: Literal["allow", "deny"] | None = None
-    op_id: str | None = None
-    text: str | None = None
-    since: str | None = None
-    until: str | None = None
-
-    def takes(self, line: AuditLine) -> bool:
-        """Return whether *line* is asked for."""
-        return (
-            self.op in {None, line.op}
-            and (self.path is None or self.path in line.path)
-            and self.user in {None, line.actor.user}
-            and self.decision in {None, line.decision}
-            and self.op_id in {None, line.op_id}
-            and (self.since is None or line.ts >= self.since)
-            and (self.until is None or line.ts < self.until)
-        )
 
 
 def last_records(directory: Path, most: int) -> list[AuditLine]:

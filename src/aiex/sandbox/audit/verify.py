@@ -8,70 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import msgspec
 
-from aiex.core import ConfigurationError, NotFoundError
+from aiex.core import ConfigurationError, Damage, DamageKind, NotFoundError, Verification
+from aiex.sandbox.audit.chain import FIRST_PREV, Link, Seal, decode_line
 from aiex.sandbox.audit.checkpoint import Anchor, FileAnchor, open_note
 from aiex.sandbox.audit.head import HEAD_NAME, read_head
 from aiex.sandbox.audit.keys import KEY_NAME, read_key, signing_seed
 from aiex.sandbox.audit.log import CHECKPOINTS_NAME, origin_of, segments_of
-from aiex.sandbox.audit.records import FIRST_PREV, Link, Seal, decode_line
 
-__all__ = ["Damage", "DamageKind", "Verification", "lines_of", "verify_log"]
-
-DamageKind = Literal["edited", "removed", "reordered", "cut", "rolled-back", "foreign", "torn-tail"]
-"""What befell a log: a record was changed, taken away, moved or repeated; its end was cut off; an
-older state of the whole was put back; something that this log did not write stands in it; or a
-kill cut the last record short, which the next record repairs."""
+__all__ = ["lines_of", "verify_log"]
 
 _LONGEST_LINE = 1 << 20
 _MOST_OPEN = 1000
 _STEP = 50_000
 _REPAIRED = b'"op":"audit_repaired"'
 _INTENT = b'"kind":"intent"'
-
-
-class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """The first thing that is wrong.
-
-    Attributes:
-        kind: What befell it.
-        seq: Number of the first record that is not as it was written, or is missing.
-        segment: File where that shows; empty where it is the file that is missing.
-        offset: Byte in that file where it shows.
-        reason: In words.
-    """
-
-    kind: DamageKind
-    seq: int
-    segment: str
-    offset: int
-    reason: str
-
-
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found.
-
-    Attributes:
-        is_intact: Whether every record is there and as it was written.
-        records: Records that were checked.
-        last_seq: Number of the last one that is right; 0 for none.
-        checkpoints: Signed checkpoints that the log agrees with.
-        anchored_seq: Last record that a checkpoint vouches for; 0 for none.
-        damage: The first thing that is wrong; `None` if nothing is.
-        open_intents: Changes that began and of whose end nothing is known, at most 1000, as
-            `op_id path`.
-    """
-
-    is_intact: bool
-    records: int
-    last_seq: int
-    checkpoints: int
-    anchored_seq: int
-    damage: Damage | None = None
-    open_intents: tuple[str, ...] = ()
 
 
 class Line(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Records of the audit log and the chain that holds them together. Pure.
+"""The chain that holds the records of the audit log together. Pure.
 
 A line is the JSON of one record, ASCII, in a fixed order of fields. It names the code of the line
 before it (`prev`) and ends with its own (`mac`): HMAC-SHA256, under a key of this machine, of
@@ -12,99 +12,19 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
-__all__ = ["FIRST_PREV", "Actor", "AuditLine", "AuditRecord", "Link", "Seal", "decode_line"]
+from aiex.core import AuditLine, AuditRecord
+
+__all__ = ["FIRST_PREV", "Link", "Seal", "decode_line"]
 
 FIRST_PREV: Final = "0" * 64
 """What the first record of a log names as the code of the one before it."""
 
 _MAC_FIELD: Final = b',"mac":"'
 _SUFFIX: Final = len(_MAC_FIELD) + 64 + len(b'"}')
-
-
-class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who acts.
-
-    Attributes:
-        user: Stable name of the person or service.
-        interface: Door that the request came through.
-        session: Session that it belongs to; `None` without one.
-        agent: Program that acts for the user; `None` if the user does.
-        model: Model whose words led to it; `None` if none did.
-    """
-
-    user: str
-    interface: str
-    session: str | None = None
-    agent: str | None = None
-    model: str | None = None
-
-
-class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that was done, tried or about to be done.
-
-    Attributes:
-        op_id: Groups an intent with its outcome.
-        kind: `intent` before a change, `op` after it and for everything that changes nothing.
-        actor: Who acts.
-        op: Verb, such as `read`, `apply` or `exec`.
-        path: File, relative to the root; empty where none is meant.
-        root_id: Digest of the root's absolute path, 12 hexadecimal digits.
-        decision: Whether it was allowed.
-        rule: Rule that refused it; `None` if nothing did.
-        reason: In words; `None` if there is nothing to say.
-        level: What kept a command inside, such as `bwrap`; `None` for files.
-        bytes: Bytes read or written; `None` where that means nothing.
-        count: Things that one record stands for, such as the files of a scan; `None` for one.
-        sha256_before: Digest before a change, or of what was read or listed.
-        sha256_after: Digest after a change; `None` if there is no file then.
-        argv: Command line of what ran; empty for files.
-        exit: Exit status of what ran; `None` for files.
-        dur_us: Microseconds that it took.
-    """
-
-    op_id: str
-    kind: Literal["intent", "op"]
-    actor: Actor
-    op: str
-    path: str = ""
-    root_id: str = ""
-    decision: Literal["allow", "deny"] = "allow"
-    rule: str | None = None
-    reason: str | None = None
-    level: str | None = None
-    bytes: int | None = None
-    count: int | None = None
-    sha256_before: str | None = None
-    sha256_after: str | None = None
-    argv: tuple[str, ...] = ()
-    exit: int | None = None
-    dur_us: int = 0
-
-
-class AuditLine(AuditRecord, frozen=True, kw_only=True, omit_defaults=True):
-    """A record as it stands in the log.
-
-    Attributes:
-        v: Version of the form.
-        seq: Number in the log, 1 for the first, without gaps.
-        ts: UTC time, ISO 8601 with microseconds.
-        node: Name of the machine.
-        key_id: Which key the codes are made with: the beginning of its digest.
-        prev: Code of the record before; `FIRST_PREV` for the first.
-        mac: Code of this one, 64 hexadecimal digits.
-    """
-
-    v: int
-    seq: int
-    ts: str
-    node: str
-    key_id: str
-    prev: str
-    mac: str
 
 
 class Link(msgspec.Struct, frozen=True):
