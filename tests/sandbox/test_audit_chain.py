@@ -31,7 +31,7 @@ from aiex.sandbox import (
     AuditLog,
     FileAnchor,
     last_records,
-    matching_records,
+    matching_lines,
     ocsf_event,
     verify_log,
 )
@@ -71,7 +71,7 @@ def test_what_was_written_verifies_and_reads_back(log_of_ten: Path) -> None:
     found = verify_log(log_of_ten)
     assert (found.is_intact, found.records, found.last_seq, found.damage) == (True, 10, 10, None)
     assert [line.path for line in last_records(log_of_ten, 3)] == ["f8.py", "f9.py", "f10.py"]
-    assert [r.seq for r in matching_records(log_of_ten, AuditQuery(path="f1"))] == [1, 10]
+    assert [r.seq for _, r in matching_lines(log_of_ten, AuditQuery(path="f1"))] == [1, 10]
 
 
 # Each case: what is done to the lines of a log of ten, the kind that must be named, and the first
@@ -391,7 +391,7 @@ def test_many_processes_and_threads_write_one_chain(tmp_path: Path) -> None:
     assert (found.is_intact, found.records) == (True, 4 * 4 * 60)
     assert len(list(directory.glob("*.jsonl"))) > 3
     for n in range(4):
-        mine = list(matching_records(directory, AuditQuery(op_id=f"2-{n}")))
+        mine = [r for _, r in matching_lines(directory, AuditQuery(op_id=f"2-{n}"))]
         assert [int(line.path) for line in mine] == list(range(60))
 
 

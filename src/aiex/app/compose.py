@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 import random
 import re
 import sys
@@ -34,7 +35,7 @@ from aiex.context import (
 from aiex.core import Actor, Request
 from aiex.gateway.local import LocalGateway
 from aiex.runtime import Supervisor, SystemClock
-from aiex.sandbox import AuditLog, FilePolicy, Files
+from aiex.sandbox import Anchor, AuditLog, FileAnchor, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
@@ -95,7 +96,13 @@ class House:
         key = (request.root or "", request.id)
         if key not in self._files:
             if self._audit is None:
-                self._audit = AuditLog(self.places.audit, now=self.clock.now)
+                self._audit = AuditLog(
+                    self.places.audit,
+                    node=platform.node(),
+                    now=self.clock.now,
+                    anchor=self.anchor(),
+                    fsync=self.settings.state.fsync,
+                )
             policy = self.settings.sandbox
             principal = request.principal
             self._files[key] = Files(
@@ -112,6 +119,11 @@ class House:
                 op_id=request.id,
             )
         return self._files[key]
+
+    def anchor(self) -> Anchor | None:
+        """Return where the checkpoints of the audit log go; `None` for beside it."""
+        path = self.settings.state.audit_anchor
+        return None if path is None else FileAnchor(Path(path).expanduser().absolute())
 
     def coordinator(self) -> Coordinator:
         """Return what asks models."""

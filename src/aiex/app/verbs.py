@@ -37,7 +37,8 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "model": _model,
         "doctor": _doctor,
     }
-    return {name: partial(_Recovering, make, house) for name, make in made.items()}
+    openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
+    return {**openers, "audit": partial(_audit, house)}
 
 
 class _Recovering:
@@ -140,6 +141,12 @@ def _doctor(house: House) -> Verb[Any]:
         state=house.places.state,
         sources=house.sources,
     )
+
+
+def _audit(house: House) -> Verb[Any]:
+    from aiex.assistant.audit import AuditVerb
+
+    return AuditVerb(house.places.audit, anchor=house.anchor())
 
 
 def _model(house: House) -> Verb[Any]:

@@ -12,7 +12,7 @@ from aiex.sandbox.audit.ocsf import (
 )
 from aiex.sandbox.audit.search import (
     last_records,
-    matching_records,
+    matching_lines,
 )
 from aiex.sandbox.audit.verify import (
     verify_log,
@@ -74,7 +74,7 @@ __all__ = [
     "Target",
     "isolation_status",
     "last_records",
-    "matching_records",
+    "matching_lines",
     "ocsf_event",
     "printable",
     "protected_by",

@@ -23,6 +23,7 @@ COMMANDS = (
     "model",
     "config",
     "doctor",
+    "audit",
     "tasks",
     "gen",
     "completion",

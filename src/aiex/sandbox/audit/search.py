@@ -12,7 +12,7 @@ from aiex.sandbox.audit.chain import decode_line
 from aiex.sandbox.audit.log import segments_of
 from aiex.sandbox.audit.verify import lines_of
 
-__all__ = ["last_records", "matching_records"]
+__all__ = ["last_records", "matching_lines"]
 
 _BLOCK = 1 << 16
 
@@ -34,10 +34,12 @@ def last_records(directory: Path, most: int) -> list[AuditLine]:
     return list(found)
 
 
-def matching_records(
+def matching_lines(
     directory: Path, query: AuditQuery, *, since_seq: int = 1
-) -> Iterator[AuditLine]:
-    """Yield the records that *query* asks for, oldest first; damaged lines are passed by. Blocks.
+) -> Iterator[tuple[bytes, AuditLine]]:
+    """Yield what *query* asks for, oldest first: each line as it stands, and what it says.
+
+    Lines that are no records are passed by. Blocks.
 
     Args:
         directory: Folder of the log.
@@ -54,7 +56,7 @@ def matching_records(
             continue
         record = decode_line(line.raw)
         if record is not None and record.seq >= since_seq and query.takes(record):
-            yield record
+            yield line.raw, record
 
 
 def _must_exist(directory: Path) -> list[Path]:
