@@ -22,7 +22,7 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = f"Aiex {__version__}"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "commands"]  # the latter end the generated pages
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

@@ -72,7 +72,15 @@ def _configuration() -> str:
             "`[tool.aiex]` in its `pyproject.toml`, this over your own file (`aiex config path`), "
             "and this over the profile and the defaults. `aiex config show --origin` says where "
             "each value comes from. A setting marked *yours alone* cannot be set by a project's "
-            "files: it decides where code and keys go, or what may be touched."
+            "files: it decides where code and keys go, or what may be touched. What a project adds "
+            "to `sandbox.protected` comes on top of yours."
+        ),
+        "",
+        (
+            "A setting that there is not, and a value that is not taken, are errors that name the "
+            "nearest one. `aiex config set KEY VALUE` writes into your own file and keeps the rest "
+            "of it. Keys of providers are no settings: they come from `OPENAI_API_KEY`, "
+            "`ANTHROPIC_API_KEY` or the system's keyring."
         ),
         "",
         (
@@ -82,24 +90,34 @@ def _configuration() -> str:
         "",
     ]
     for name, values in PROFILES.items():
-        shown = ", ".join(f"`{key} = {value}`" for key, value in values.items()) or "the defaults"
-        lines.append(f"- `{name}`: {shown}")
+        shown = ", ".join(f"`{key} = {_plain(value)}`" for key, value in values.items())
+        lines.append(f"- `{name}`: {shown or 'the defaults'}")
     branch = ""
     for setting in all_settings():
         if setting.key.split(".")[0] != branch:
             branch = setting.key.split(".")[0]
             lines += ["", f"## {branch}"]
         alone = " Yours alone." if setting.user_only else ""
-        default = setting.default
-        if isinstance(default, tuple):
-            default = ", ".join(default)
+        default = _shown(setting.default)
         lines += [
             "",
             f"`{setting.key}`",
             f": {setting.description}{alone}",
-            f"  Takes {setting.type}; by default `{default}`. Variable: `{setting.variable}`.",
+            f"  Takes {setting.type}; {default}. Variable: `{setting.variable}`.",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return "not set by default"
+    if isinstance(default, bool):
+        return f"by default `{_plain(default)}`"
+    return f"by default `{', '.join(default) if isinstance(default, tuple) else default}`"
 
 
 def _room(room: str, sentence: str) -> str:

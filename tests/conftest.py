@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -11,6 +16,65 @@ from blockbuster import BlockBuster, blockbuster_ctx
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def real_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `smollm2-135m`: the one AIEX_TEST_MODELS names, or pulled once for the run."""
+    if find_spec("xllamacpp") is None:
+        pytest.skip("the extra `local` is not installed")
+    told = os.environ.get("AIEX_TEST_MODELS")
+    if told:
+        return Path(told)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "real-models"
+    pulled = subprocess.run(
+        [sys.executable, "-m", "aiex", "model", "pull", "smollm2-135m"],
+        env={
+            **os.environ,
+            "AIEX_STATE_DIRECTORY": str(base / "state"),
+            "AIEX_STATE_MODELS": str(folder),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if pulled.returncode:
+        pytest.skip(f"no index gives smollm2-135m: {pulled.stderr.strip()[-300:]}")
+    return folder
+
+
+@pytest.fixture
+def children_of() -> Callable[[int, str], list[int]]:
+    """Gives the processes below one, however deep, whose command line has a word."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("processes are looked up in /proc")
+    return _children_of
+
+
+def _children_of(pid: int, word: str) -> list[int]:
+    """Return the processes below *pid*, however deep, in whose command line *word* stands."""
+    parents: dict[int, int] = {}
+    lines: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = (entry / "stat").read_text()
+            lines[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
+    return [one for one in parents if word in lines.get(one, "") and _is_below(one, pid, parents)]
+
+
+def _is_below(one: int, pid: int, parents: dict[int, int]) -> bool:
+    while one in parents:
+        one = parents[one]
+        if one == pid:
+            return True
+    return False
 
 
 @pytest.fixture(autouse=True)

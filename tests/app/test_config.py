@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,108 @@ def test_the_root_is_the_nearest_folder_that_looks_like_a_project(tmp_path: Path
 
     assert find_root(inner) == tmp_path / "a"
     assert find_root(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[model]\norder = ['olama']\n", "did you mean ollama?"),
+        ("[cli]\ncolor = 'nevr'\n", "did you mean never?"),
+        ("[model]\ntotal_timeout = -1\n", "model.total_timeout takes a number, not -1"),
+        ("[sandbox]\nmax_entries = 0\n", "sandbox.max_entries takes a whole number, not 0"),
+        ("[state]\nfsync = 'yes'\n", "state.fsync takes true or false, not 'yes'"),
+        ("[modle]\norder = []\n", "did you mean model.order?"),
+    ],
+)
+def test_a_wrong_value_says_what_is_taken(env: dict[str, str], text: str, says: str) -> None:
+    Path(env["AIEX_CONFIG"]).write_text(text)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load(env, root=None)
+
+    assert says in f"{caught.value.message} {caught.value.hint}"
+    assert caught.value.message.startswith(env["AIEX_CONFIG"])
+
+
+def test_a_project_adds_to_what_is_protected_and_never_takes_from_it(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    Path(env["AIEX_CONFIG"]).write_text("[sandbox]\nprotected = ['secrets', 'vault']\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.aiex.sandbox]\nprotected = ['dumps']\n")
+    (tmp_path / "aiex.toml").write_text("[sandbox]\nprotected = []\n")
+
+    assert load(env, root=tmp_path).settings.sandbox.protected == ("secrets", "vault", "dumps")
+
+
+def test_what_a_project_may_set_can_only_narrow_or_choose() -> None:
+    # Whatever is added here must not loosen the sandbox, send code or keys elsewhere, or spend.
+    assert {setting.key for setting in all_settings() if not setting.user_only} == {
+        "model.openai_model",
+        "model.anthropic_model",
+        "model.local_model",
+        "model.connect_timeout",
+        "model.first_token_timeout",
+        "model.between_timeout",
+        "model.total_timeout",
+        "sandbox.protected",
+        "analysis.max_complexity",
+        "cli.color",
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({"AIEX_CLI_COLOUR": "never"}, 7),
+        ({"AIEX_PROFILE": "production"}, 7),
+        ({"AIEX_ANALYSIS_MAX_COMPLEXITY": "many"}, 7),
+    ],
+)
+def test_what_is_wrong_can_be_left_out_and_told(
+    env: dict[str, str], tmp_path: Path, more: dict[str, str], kept: int
+) -> None:
+    (tmp_path / "aiex.toml").write_text("[analysis]\nmax_complexity = 7\n")
+
+    loaded = load({**env, **more}, root=tmp_path, strict=False)
+
+    assert loaded.problem is not None
+    assert loaded.problem.code == "configuration"
+    assert loaded.settings.analysis.max_complexity == kept
+
+
+def test_the_first_mistake_of_several_is_told(env: dict[str, str], tmp_path: Path) -> None:
+    Path(env["AIEX_CONFIG"]).write_text("[cli]\ncolour = 1\n")
+    (tmp_path / "aiex.toml").write_text("[cli]\nlog_level = 'debug'\n")
+
+    loaded = load(env, root=tmp_path, strict=False)
+
+    assert loaded.problem is not None
+    assert "cli.colour" in loaded.problem.message
+    assert loaded.settings.cli.log_level == "warning"
+
+
+def test_a_dry_run_checks_and_writes_nothing(env: dict[str, str]) -> None:
+    file = set_user(env, "cli.color", "never", dry=True)
+
+    assert not file.exists()
+    with pytest.raises(ConfigurationError):
+        set_user(env, "cli.color", "green", dry=True)
+
+
+def test_without_a_home_no_file_of_the_current_folder_is_taken_for_the_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.chdir(tmp_path)
+    planted = tmp_path / "~/.config/aiex/config.toml"
+    planted.parent.mkdir(parents=True)
+    planted.write_text("[model]\nopenai_url = 'http://evil.example'\n")
+
+    assert load({}, root=None).origins == {}
+    with pytest.raises(ConfigurationError, match="no home folder"):
+        set_user({}, "cli.color", "never")

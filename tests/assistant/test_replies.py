@@ -29,7 +29,7 @@ def check(text: str) -> str | None:
 
 
 def read(text: str, reason: FinishReason = "stop") -> str:
-    return whole_file(reply(text, reason), language="python", check=check)
+    return whole_file(reply(text, reason), language="python", check=check).text
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,9 @@ def test_the_elixir_skeletons_own_tests_and_format_pass(tmp_path: Path, name: st
         assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("name", ["", "1st", "a b", "../x", "a--b", "a/", "class", "tests", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "1st", "a b", "../x", "a--b", "a/", "class", "tests", "é", "Email", "json"]
+)
 def test_a_name_that_cannot_be_a_package_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
         project_files(name, "python")

@@ -69,13 +69,17 @@ tests/test_a.py:4: AssertionError
             "java.io.IOException: gone",
             {("Cart.java", 31), ("Main.java", 7), ("Prices.java", 9)},
         ),
-        (ELIXIR, "KeyError: key :price not found in: %{}", {("lib/shop/cart.ex", 14)}),
+        (
+            ELIXIR,
+            "KeyError: key :price not found in: %{}",
+            {("lib/shop/cart.ex", 14), ("lib/enum.ex", 1658)},
+        ),
         (
             GO,
             "panic: runtime error: index out of range [3] with length 3",
             {("/srv/shop/cart.go", 21), ("/srv/shop/main.go", 9)},
         ),
-        (RUST, "", {("src/cart.rs", 9), ("./src/cart.rs", 9)}),
+        (RUST, "index out of bounds", {("src/cart.rs", 9)}),
         (GCC, "error: 'prise' was not declared", {("cart.cc", 7)}),
         (PYTEST, "AssertionError", {("tests/test_a.py", 4)}),
     ],
@@ -88,6 +92,21 @@ def test_places_and_message_are_found(
     assert places <= {(frame.path, frame.line) for frame in found.frames}
     if message:
         assert found.message == message
+
+
+def test_a_function_named_before_its_place_belongs_to_it() -> None:
+    assert [(f.line, f.name) for f in read_traceback(GO).frames] == [
+        (21, "main.total"),
+        (9, "main.main"),
+    ]
+    assert [(f.line, f.name) for f in read_traceback(RUST).frames] == [(9, "shop::cart::total")]
+
+
+def test_a_panic_of_an_older_rust_has_its_message_in_its_line() -> None:
+    found = read_traceback("thread 'main' panicked at 'no price', src/cart.rs:9:5\nnote: run\n")
+
+    assert found.message == "no price"
+    assert found.frames == (Frame(path="src/cart.rs", line=9),)
 
 
 def test_a_real_python_traceback_gives_its_frames_in_order(tmp_path: Path) -> None:

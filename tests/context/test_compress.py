@@ -25,6 +25,17 @@ def test_a_shorter_form_stands_in_before_an_item_is_dropped() -> None:
     assert [shown.text for shown in fitted.shown] == ["a\n", "b c\n"]
 
 
+def test_a_shorter_form_says_in_which_line_it_begins() -> None:
+    text = "".join(f"line {n}\n" for n in range(10, 20))
+    item = Item(
+        path="a.py", start_line=10, text=text, reason="x", shorter=("line 14\nline 15\n",),
+        skipped=(4,),
+    )  # fmt: skip
+
+    assert fit([item], 1000, len).shown[0].start_line == 10
+    assert fit([item], 20, len).shown[0].start_line == 14
+
+
 def test_a_small_item_fits_after_a_large_one_was_left_out() -> None:
     large = item("b c d e\n")
     fitted = fit([item("a\n"), large, item("f\n")], 2, words)

@@ -9,6 +9,7 @@ import pytest
 
 from aiex.assistant import Run
 from aiex.core import (
+    REQUEST_SCHEMA,
     ConflictError,
     DeadlineError,
     Event,
@@ -183,6 +184,10 @@ async def test_what_cannot_be_admitted_is_refused_before_anything_runs() -> None
         assert unknown.value.hint == "verbs: say"
         with pytest.raises(UsageError, match="words"):
             await door.submit(msgspec.structs.replace(request(), arguments=msgspec.Raw(b"{}")))
+        with pytest.raises(UsageError, match="do not fit"):
+            await door.submit(msgspec.structs.replace(request(), arguments=msgspec.Raw(b'{"a')))
+        with pytest.raises(UsageError, match="newer Aiex"):
+            await door.submit(msgspec.structs.replace(request(), schema=REQUEST_SCHEMA + 1))
         with pytest.raises(DeadlineError):
             await door.submit(request(seconds=-1))
         assert await door.operations.requests() == []
@@ -225,6 +230,44 @@ async def test_a_reader_that_asks_for_dropped_events_is_told() -> None:
     with pytest.raises(NotFoundError, match="events 1 to 2"):
         [event async for event in journal.read(after=0)]
     assert [event.id async for event in journal.read(after=2)] == [3, 4]
+
+
+async def test_a_slow_reader_holds_up_neither_the_verb_nor_another_reader() -> None:
+    async with gateway() as door:
+        await door.submit(request(*"abcdefgh"))
+        slow = door.attach("r1")
+        await anext(slow)
+
+        assert len(await events(door)) == 10
+
+        assert [event.id async for event in slow] == list(range(2, 11))
+
+
+async def test_a_reader_that_leaves_lets_the_request_go_on() -> None:
+    go_on = anyio.Event()
+    async with gateway(go_on.wait) as door:
+        await door.submit(request("a", "b"))
+        reader = door.attach("r1")
+        await anext(reader)
+        await reader.aclose()
+
+        go_on.set()
+
+        assert [event.id for event in await events(door, after=1)] == [2, 3, 4]
+
+
+async def test_ended_requests_are_forgotten_once_enough_newer_ones_have_ended() -> None:
+    door = LocalGateway(
+        {"say": lambda: Speaker(None)}, clock=SystemClock(), store=NoStore(), kept=2
+    )
+    async with door:
+        for number in range(4):
+            await door.submit(request(id_=f"r{number}"))
+            await events(door, f"r{number}")
+
+        assert [state.id for state in await door.requests()] == ["r3", "r2", "r1"]
+        with pytest.raises(NotFoundError, match="no request r0"):
+            await events(door, "r0")
 
 
 async def test_an_unknown_request_is_not_found() -> None:

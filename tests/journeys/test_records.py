@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,47 @@ def test_every_call_of_a_model_is_recorded(
         ("shop/cart.py", "what is explained"),
         ("shop/till.py", "calls total in bill"),
     ]
+
+
+async def _calls(state: Path) -> list[Interaction]:
+    store = SqliteStore(state / "aiex.db", TABLES, clock=SystemClock())
+    blobs = BlobFiles(state / "blobs")
+    async with store, Interactions(store, spill=state / "spill", blobs=blobs) as interactions:
+        return list(await interactions.list())
+
+
+def test_a_call_that_was_interrupted_is_recorded_with_what_it_took(
+    cli: Cli, answering: Answering
+) -> None:
+    answering(Scripted(text="It adds a lot.", holds=True))
+    process = cli.start("explain", "shop/cart.py", "--jsonl")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["body"]["type"] == "text":
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+    [call] = anyio.run(_calls, _state(cli))
+
+    assert (call.outcome, call.verb, call.finish) == ("cancelled", "explain", None)
+    assert call.usage is not None
+    assert call.usage.input_tokens > 0
+    assert call.usage_is_estimated
+    assert call.cost_usd_micros
+    assert call.price_version
+
+
+def test_replies_that_broke_off_are_recorded_and_are_exit_3(cli: Cli, answering: Answering) -> None:
+    answering(Scripted(text="It adds a", finish=None))
+
+    assert cli("explain", "shop/cart.py").code == 3
+
+    again, first = anyio.run(_calls, _state(cli))
+    assert (first.outcome, first.attempt) == ("incomplete_stream", 1)
+    assert (again.outcome, again.attempt) == ("incomplete_stream", 2)
+    assert first.cost_usd_micros
+    assert again.cost_usd_micros
 
 
 def test_every_file_that_is_read_is_in_the_audit_log(cli: Cli) -> None:

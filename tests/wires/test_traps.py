@@ -156,8 +156,14 @@ def test_a_message_without_content_keeps_its_keys_in_chat() -> None:
         called | {"content": ""},
         result,
     ]
-    for wire in (openai_responses, anthropic_messages, ollama):
-        assert "x_key" not in wire.encode_request(found.call).decode()
+    elsewhere = sent(ollama.encode_request(found.call))["messages"]
+    assert [message["role"] for message in elsewhere] == ["assistant", "tool"]
+    assert elsewhere[1] == {
+        "role": "tool",
+        "content": "1",
+        "tool_name": "f",
+        "tool_call_id": "a",
+    }
 
 
 def test_sound_is_counted_and_goes_back_by_its_id_in_chat() -> None:

@@ -1,6 +1,6 @@
 """The composition root: settings once, backends by name, opened in order."""
 
-from aiex.app.compose import open_gateway, user_name
+from aiex.app.compose import open_doctor, open_gateway, user_name
 from aiex.app.config import (
     Loaded,
     Setting,
@@ -11,6 +11,7 @@ from aiex.app.config import (
     set_user,
     user_file,
 )
+from aiex.app.places import places_of
 
 __all__ = [
     "Loaded",
@@ -19,7 +20,9 @@ __all__ = [
     "environment",
     "find_root",
     "load",
+    "open_doctor",
     "open_gateway",
+    "places_of",
     "set_user",
     "user_file",
     "user_name",

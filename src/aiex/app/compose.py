@@ -17,11 +17,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiex.app.config import Loaded, user_file
+from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import KeySource
 from aiex.app.places import Places, places_of
 from aiex.app.settings import Settings
-from aiex.app.verbs import openers
+from aiex.app.verbs import doctor_of, openers
 from aiex.cluster.local import SqliteStore
 from aiex.context import (
     TABLES,
@@ -32,16 +32,25 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import Actor, Request
-from aiex.gateway.local import LocalGateway
+from aiex.core import Actor, Request, StoreError
+from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import Anchor, AuditLog, FileAnchor, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
-    from aiex.llm import Adapter, Coordinator, PackageIndex, PriceTable, Provider, Timeouts
+    from aiex.llm import (
+        Adapter,
+        Coordinator,
+        PackageIndex,
+        PriceTable,
+        Pricing,
+        Provider,
+        Providers,
+        Timeouts,
+    )
 
-__all__ = ["House", "open_gateway"]
+__all__ = ["House", "open_doctor", "open_gateway", "user_name"]
 
 
 class House:
@@ -53,33 +62,46 @@ class House:
     """
 
     def __init__(self, loaded: Loaded, env: Mapping[str, str]) -> None:
+        self.problem = loaded.problem
         self.settings: Settings = loaded.settings
         self.places: Places = places_of(self.settings.state)
         self.clock = SystemClock()
-        self.sources = {"profile": loaded.profile, "settings": str(user_file(env))}
+        self.sources = {"profile": loaded.profile, "settings": str(user_file_or_none(env))}
         self.env = env
         self._keys = KeySource(env, self.settings.model.keyring)
-        self._exits = AsyncExitStack()
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self.store_error: StoreError | None = None
         self.blobs = BlobFiles(self.places.blobs)
-
-    async def open(self) -> AsyncExitStack:
-        """Open the store and what writes to it; the stack closes everything again."""
-        store = SqliteStore(
+        self.store = SqliteStore(
             self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
         )
-        self.store = await self._exits.enter_async_context(store)
-        self.interactions = await self._exits.enter_async_context(
-            Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
-        )
-        supervisor = Supervisor(clock=self.clock, entropy=random.random)
-        self.supervisor = await self._exits.enter_async_context(supervisor)
-        # Closed first: adapters, then their servers, what records calls, the store.
-        self._exits.push_async_callback(self._close_models)
-        self._exits.callback(self._close_files)
-        return self._exits
+
+    async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
+        """Open the store and what writes to it; the stack closes everything again.
+
+        Args:
+            needs_store: Whether a store that cannot be opened is an error; if not, it is kept in
+                `store_error`.
+        """
+        async with AsyncExitStack() as opened:
+            try:
+                await opened.enter_async_context(self.store)
+            except StoreError as error:
+                if needs_store:
+                    raise
+                self.store_error = error
+            else:
+                self.interactions = await opened.enter_async_context(
+                    Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
+                )
+            supervisor = Supervisor(clock=self.clock, entropy=random.random)
+            self.supervisor = await opened.enter_async_context(supervisor)
+            # Closed first: adapters, then their servers, what records calls, the store.
+            opened.push_async_callback(self._close_models)
+            opened.callback(self._close_files)
+            return opened.pop_all()
 
     async def _close_models(self) -> None:
         if self._coordinator is not None:
@@ -128,14 +150,11 @@ class House:
     def coordinator(self) -> Coordinator:
         """Return what asks models."""
         if self._coordinator is None:
-            from aiex.llm import Coordinator, Pricing, Providers, TokenCounter
+            from aiex.llm import Coordinator, TokenCounter
 
-            pricing = Pricing(self._prices())
-            providers = Providers(
-                self._providers(), pricing=pricing, default_model=self.settings.model.default
-            )
+            pricing = self.pricing()
             self._coordinator = Coordinator(
-                providers,
+                self.providers(pricing),
                 pricing=pricing,
                 counter=TokenCounter(),
                 sink=self.interactions,
@@ -145,15 +164,24 @@ class House:
             )
         return self._coordinator
 
-    def _prices(self) -> PriceTable:
-        """Return the newer of the table that is shipped and the one that was derived here."""
-        from aiex.llm import load_table
+    def providers(self, pricing: Pricing) -> Providers:
+        """Return who could be asked."""
+        from aiex.llm import Providers
+
+        return Providers(
+            self._providers(), pricing=pricing, default_model=self.settings.model.default
+        )
+
+    def pricing(self) -> Pricing:
+        """Return the prices of the newer table: the one shipped, or the one derived here."""
+        from aiex.llm import Pricing, load_table
 
         shipped = load_table()
-        if not self.places.prices.exists():
-            return shipped
-        derived = load_table(self.places.prices)
-        return derived if _release(derived) > _release(shipped) else shipped
+        try:
+            derived = load_table(self.places.prices)
+        except (OSError, ValueError):  # absent, or damaged; `model update` writes it anew
+            return Pricing(shipped)
+        return Pricing(derived if _release(derived) > _release(shipped) else shipped)
 
     def _timeouts(self, provider: str) -> Timeouts:
         from aiex.llm import Timeouts
@@ -196,6 +224,7 @@ class House:
             model=model.openai_model,
             missing=self._keys.missing("openai"),
             has_after_all=lambda: self._keys.is_in_keyring("openai"),
+            unlock=self._keys.unlocker("openai"),
             is_loopback=_is_loopback(model.openai_url),
         )
 
@@ -217,6 +246,7 @@ class House:
             model=model.anthropic_model,
             missing=self._keys.missing("anthropic"),
             has_after_all=lambda: self._keys.is_in_keyring("anthropic"),
+            unlock=self._keys.unlocker("anthropic"),
             is_loopback=_is_loopback(model.anthropic_url),
         )
 
@@ -264,6 +294,7 @@ class House:
                 clock=self.clock,
                 entropy=random.random,
                 index=self.package_index,
+                context_tokens=self.settings.model.local_window,
             )
 
         absent = find_spec("xllamacpp") is None
@@ -323,6 +354,39 @@ async def open_gateway(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
     house = House(loaded, env)
     resources = await house.open()
     return LocalGateway(openers(house), clock=house.clock, store=house.store, resources=resources)
+
+
+async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
+    """Return a gateway that knows `doctor` alone, and opens also where the store cannot.
+
+    Args:
+        loaded: The settings in force.
+        env: Environment variables.
+
+    Raises:
+        ConfigurationError: No folder is known to keep state in.
+    """
+    house = House(loaded, env)
+    resources = await house.open(needs_store=False)
+    error = house.store_error
+    store: StoreInfo = house.store if error is None else _NoStore(error)
+    return LocalGateway(
+        {"doctor": lambda: doctor_of(house, store)},
+        clock=house.clock,
+        store=store,
+        resources=resources,
+    )
+
+
+class _NoStore:
+    """Stands in the place of a store that cannot be opened."""
+
+    def __init__(self, error: StoreError) -> None:
+        self._error = error
+
+    async def info(self) -> Mapping[str, str]:
+        """Raise what keeps it from being opened."""
+        raise self._error
 
 
 def user_name() -> str:

@@ -5,19 +5,18 @@ This is the only module that reads the environment.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 import msgspec
 
 from aiex.app.settings import Settings
 from aiex.assistant.project import looks_like_project
-from aiex.core import ConfigurationError, NotFoundError
+from aiex.core import ConfigurationError, ErrorInfo, NotFoundError, nearest
 
 __all__ = [
     "PROFILES",
@@ -38,6 +37,9 @@ PROFILES: dict[str, dict[str, object]] = {
 }
 """What each profile (`AIEX_PROFILE`) sets instead of the defaults."""
 
+_WIDENS_ONLY = frozenset({"sandbox.protected"})
+"""Lists that a project's file adds to: shortening them would loosen what the user set."""
+
 _SECRET = ("key", "token", "secret", "password")
 
 
@@ -48,6 +50,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         key: Dotted name, such as `model.default`.
         variable: Environment variable that sets it.
         type: What it takes, in words.
+        words: The words that it takes; empty where it takes others than certain ones.
         default: What it is when nothing sets it.
         description: What it means.
         user_only: Whether a project's files may not set it.
@@ -56,6 +59,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     variable: str
     type: str
+    words: tuple[str, ...]
     default: object
     description: str
     user_only: bool
@@ -68,11 +72,13 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         settings: The tree.
         origins: For each key that is not a default, where it was set.
         profile: Name of the profile.
+        problem: What is wrong with a source that was left out, where that was allowed.
     """
 
     settings: Settings
     origins: dict[str, str]
     profile: str
+    problem: ErrorInfo | None = None
 
 
 def environment() -> dict[str, str]:
@@ -96,6 +102,7 @@ def _settings() -> Iterator[Setting]:
                 key=key,
                 variable="AIEX_" + key.upper().replace(".", "_"),
                 type=_in_words(_annotation(branch.name, field.name)),
+                words=_words_of(_annotation(branch.name, field.name)),
                 default=field.default,
                 description=meta.description or "",
                 user_only=(meta.extra or {}).get("scope") == "user",
@@ -119,30 +126,66 @@ def _meta_of(branch: str, name: str) -> msgspec.Meta:
     return found[0]
 
 
-def _in_words(annotation: Any) -> str:
-    inner = get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
-    if inner is bool:
-        return "true or false"
-    if inner is int:
-        return "whole number"
-    if inner is float:
-        return "number"
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+
+
+def _words_of(annotation: Any) -> tuple[str, ...]:
+    inner = _bare(annotation)
     if get_origin(inner) is tuple:
-        return "list of texts"
-    values = get_args(inner)
-    if values and all(isinstance(value, str) for value in values):
-        return " | ".join(values)
-    return "text"
+        inner = get_args(inner)[0]
+    return get_args(inner) if get_origin(inner) is Literal else ()
+
+
+def _in_words(annotation: Any) -> str:
+    inner = _bare(annotation)
+    words = _words_of(annotation)
+    if get_origin(inner) is tuple:
+        return f"a list of {' | '.join(words)}" if words else "a list of texts"
+    if words:
+        return " | ".join(words)
+    return {bool: "true or false", int: "a whole number", float: "a number"}.get(inner, "text")
 
 
 def user_file(env: Mapping[str, str]) -> Path:
-    """Return the user's own configuration file, which need not exist."""
+    """Return the user's own configuration file, which need not exist.
+
+    Raises:
+        ConfigurationError: No home is known to look for it in.
+    """
     named = env.get("AIEX_CONFIG")
     if named:
-        return Path(named)
+        return Path(named).absolute()
     from platformdirs import user_config_path
 
-    return user_config_path("aiex") / "config.toml"
+    return from_home(lambda: user_config_path("aiex") / "config.toml", "AIEX_CONFIG to a file")
+
+
+def user_file_or_none(env: Mapping[str, str]) -> Path | None:
+    """Return the user's own configuration file; `None` where no home is known."""
+    try:
+        return user_file(env)
+    except ConfigurationError:
+        return None
+
+
+def from_home(find: Callable[[], Path], instead: str) -> Path:
+    """Return what *find* finds below the user's home.
+
+    Args:
+        find: Asks the system.
+        instead: What to set where no home is known, and to what.
+
+    Raises:
+        ConfigurationError: No home is known.
+    """
+    try:
+        path = find()
+    except RuntimeError:  # neither HOME nor an entry for this user: a bare container
+        path = Path("~")
+    if not path.is_absolute():  # it would lie in the current folder, which may be a project's
+        raise ConfigurationError("no home folder is known", hint=f"set HOME, or {instead}")
+    return path
 
 
 def find_root(start: Path) -> Path:
@@ -155,7 +198,11 @@ def find_root(start: Path) -> Path:
 
 
 def load(
-    env: Mapping[str, str], *, root: Path | None, flags: Mapping[str, object] | None = None
+    env: Mapping[str, str],
+    *,
+    root: Path | None,
+    flags: Mapping[str, object] | None = None,
+    strict: bool = True,
 ) -> Loaded:
     """Return the settings in force.
 
@@ -163,34 +210,83 @@ def load(
         env: Environment variables.
         root: Project whose `aiex.toml` or `pyproject.toml` counts; `None` for none.
         flags: What the command line sets, by key.
+        strict: Whether anything wrong is an error. If not, a source with a mistake is left out
+            as a whole and the first mistake is the result's `problem`.
 
     Raises:
         ConfigurationError: A file cannot be read, or a setting is unknown, wrong, or not the
-            project's to set.
+            project's to set; only when *strict*.
     """
-    profile = env.get("AIEX_PROFILE", "dev")
-    if profile not in PROFILES:
-        raise ConfigurationError(
-            f"AIEX_PROFILE is {profile!r}", hint=f"expected {', '.join(PROFILES)}"
-        )
-    values: dict[str, object] = {}
-    origins: dict[str, str] = {}
-
-    def take(found: Mapping[str, object], origin: str) -> None:
-        values.update(found)
-        origins.update(dict.fromkeys(found, origin))
-
-    take(PROFILES[profile], f"profile {profile}")
-    user = user_file(env)
-    take(_from_file(user, ()), str(user))
+    gathered = _Gathered(strict=strict)
+    profile = gathered.profile(env.get("AIEX_PROFILE", "dev"))
+    user = user_file_or_none(env)
+    if user is not None:
+        gathered.take(str(user), lambda: _from_file(user, ()))
     if root is not None:
-        for name, table in (("pyproject.toml", ("tool", "aiex")), ("aiex.toml", ())):
-            found = _from_file(root / name, table)
-            _refuse_users(found, root / name)
-            take(found, str(root / name))
-    take(_from_environment(env), "environment")
-    take(flags or {}, "command line")
-    return Loaded(settings=_build(values, origins), origins=origins, profile=profile)
+        gathered.take_project(root / "pyproject.toml", ("tool", "aiex"))
+        gathered.take_project(root / "aiex.toml", ())
+    gathered.take("environment", lambda: _from_environment(env))
+    gathered.take("command line", lambda: dict(flags or {}))
+    return gathered.loaded(profile)
+
+
+class _Gathered:
+    """What the sources say, the nearer one taking the place of the farther."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
+        self._values: dict[str, object] = {}
+        self._origins: dict[str, str] = {}
+        self._problem: ErrorInfo | None = None
+
+    def profile(self, name: str) -> str:
+        """Begin with the profile *name* and return the name of the one that counts."""
+        if name not in PROFILES:
+            known = ", ".join(PROFILES)
+            self._note(ConfigurationError(f"AIEX_PROFILE is {name!r}", hint=f"expected {known}"))
+            name = "dev"
+        self.take(f"profile {name}", lambda: PROFILES[name])
+        return name
+
+    def take(self, origin: str, read: Callable[[], Mapping[str, object]]) -> None:
+        """Let what *read* returns count; what does not fit, or cannot be read, is a problem."""
+        try:
+            found = read()
+            _build(found, origin)
+        except ConfigurationError as error:
+            self._note(error)
+            return
+        self._values.update(found)
+        self._origins.update(dict.fromkeys(found, origin))
+
+    def take_project(self, path: Path, table: tuple[str, ...]) -> None:
+        """Let a file count that came with the project: it may narrow, and never loosen."""
+
+        def read() -> dict[str, object]:
+            found = _from_file(path, table)
+            _refuse_users(found, path)
+            for key in _WIDENS_ONLY & found.keys():
+                _build({key: found[key]}, str(path))
+                mine = cast("Sequence[str]", self._values.get(key, ()))
+                theirs = cast("Sequence[str]", found[key])
+                found[key] = list(dict.fromkeys([*mine, *theirs]))
+            return found
+
+        self.take(str(path), read)
+
+    def loaded(self, profile: str) -> Loaded:
+        """Return the settings that come of it all."""
+        return Loaded(
+            settings=_build(self._values, ""),
+            origins=self._origins,
+            profile=profile,
+            problem=self._problem,
+        )
+
+    def _note(self, error: ConfigurationError) -> None:
+        if self._strict:
+            raise error
+        self._problem = self._problem or error.info()
 
 
 def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
@@ -238,10 +334,10 @@ def _refuse_unknown(key: str, origin: str) -> None:
             hint="set OPENAI_API_KEY or ANTHROPIC_API_KEY, or use the system's keyring",
         )
     known = [setting.key for setting in all_settings()]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = nearest(key, known)
     raise ConfigurationError(
         f"{origin}: there is no setting {key!r}",
-        hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+        hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
     )
 
 
@@ -273,10 +369,10 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
         if setting is None:
             if name.startswith("AIEX_TEST_"):
                 continue
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            near = nearest(name, known, cutoff=0.6)
             raise ConfigurationError(
                 f"there is no setting for the variable {name}",
-                hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+                hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
             )
         found[setting.key] = parse_text(setting, text)
     return found
@@ -288,24 +384,27 @@ def parse_text(setting: Setting, text: str) -> object:
     Raises:
         ConfigurationError: It is none.
     """
-    if setting.type == "list of texts":
+    if setting.type.startswith("a list of"):
         return [part.strip() for part in text.split(",") if part.strip()]
     if setting.type == "true or false":
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         if text.lower() not in words:
-            raise ConfigurationError(f"{setting.key} must be true or false, got {text!r}")
+            raise ConfigurationError(f"{setting.key} takes true or false, not {text!r}")
         return words[text.lower()]
-    if setting.type in {"whole number", "number"}:
+    if setting.type in {"a whole number", "a number"}:
         try:
-            return int(text) if setting.type == "whole number" else float(text)
+            return int(text) if setting.type == "a whole number" else float(text)
         except ValueError:
-            raise ConfigurationError(
-                f"{setting.key} must be a {setting.type}, got {text!r}"
-            ) from None
+            raise ConfigurationError(f"{setting.key} takes {setting.type}, not {text!r}") from None
     return text
 
 
-def _build(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings:
+def _build(values: Mapping[str, object], origin: str) -> Settings:
+    """Return the tree with *values* in it.
+
+    Raises:
+        ConfigurationError: One does not fit; *origin* is named.
+    """
     if not values:
         return Settings()
     tree: dict[str, dict[str, object]] = {}
@@ -315,14 +414,37 @@ def _build(values: Mapping[str, object], origins: Mapping[str, str]) -> Settings
     try:
         return msgspec.convert(tree, Settings)
     except msgspec.ValidationError as error:
-        message = str(error)
-        origin = next((f"{origins[k]}: {k}: " for k in values if f"$.{k}" in message), "")
-        what = message.partition(" - at")[0]
-        raise ConfigurationError(f"{origin}{what[:1].lower()}{what[1:]}") from error
+        raise _misfit(values, origin, str(error)) from error
 
 
-def set_user(env: Mapping[str, str], key: str, text: str) -> Path:
+def _misfit(values: Mapping[str, object], origin: str, message: str) -> ConfigurationError:
+    """Return what is wrong with the value that msgspec's *message* is about."""
+    what, _, where = message.partition(" - at ")
+    key = where.strip("`").removeprefix("$.").partition("[")[0]
+    setting = next((s for s in all_settings() if s.key == key), None)
+    place = f"{origin}: " if origin else ""
+    if setting is None:
+        return ConfigurationError(f"{place}{what}")
+    value = values[key]
+    given = value if isinstance(value, list | tuple) else [value]
+    wrong = next((v for v in given if isinstance(v, str) and v not in setting.words), None)
+    near = None if wrong is None else nearest(wrong, setting.words)
+    shown = value if wrong is None or not setting.words else wrong
+    return ConfigurationError(
+        f"{place}{key} takes {setting.type}, not {shown!r}"
+        + ("" if setting.words else f": {what[:1].lower()}{what[1:]}"),
+        hint=f"did you mean {near}?" if near else None,
+    )
+
+
+def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) -> Path:
     """Write one setting into the user's file, keeping everything else in it, and return the file.
+
+    Args:
+        env: Environment variables.
+        key: The setting.
+        text: Its value, as one types it.
+        dry: Whether to check all of it and write nothing.
 
     Raises:
         NotFoundError: There is no such setting.
@@ -331,14 +453,16 @@ def set_user(env: Mapping[str, str], key: str, text: str) -> Path:
     setting = next((s for s in all_settings() if s.key == key), None)
     if setting is None:
         known = [s.key for s in all_settings()]
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        near = nearest(key, known, cutoff=0.4)
         raise NotFoundError(
             f"there is no setting {key!r}",
-            hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+            hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
         )
     value = parse_text(setting, text)
-    _build({key: value}, {key: "value"})
+    _build({key: value}, "")
     path = user_file(env)
+    if dry:
+        return path
     before = _from_file(path, ())
     old = path.read_text("utf-8") if path.exists() else ""
     branch, _, name = key.partition(".")

@@ -36,8 +36,18 @@ class KeySource:
         """Return whether the keyring has a key, by opening it."""
         return self._from_keyring(provider) is not None
 
+    def unlocker(self, provider: str) -> Callable[[], None] | None:
+        """Return what opens the keyring for *provider*, which may block; `None` if none has to."""
+        if self._env.get(VARIABLES[provider], "").strip():
+            return None
+
+        def unlock() -> None:
+            self._from_keyring(provider)
+
+        return unlock
+
     def reader(self, provider: str) -> Callable[[], str | None]:
-        """Return a function that gives the key, or `None`."""
+        """Return a function that gives the key, or `None`; it does not block once unlocked."""
 
         def read() -> str | None:
             key = self._env.get(VARIABLES[provider], "").strip()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import msgspec
 
+from aiex.app.config import from_home
 from aiex.app.settings import StateSettings
+from aiex.core import ConfigurationError
 
 __all__ = ["Places", "places_of"]
 
@@ -21,6 +23,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         blobs: Folder of contents too large for the store.
         spill: Folder of records that the store could not take.
         replies: Folder of replies that could not be used.
+        faults: Folder of what is known of faults of Aiex itself.
         models: Folder of the embedded models.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
@@ -31,22 +34,28 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     blobs: Path
     spill: Path
     replies: Path
+    faults: Path
     models: Path
     prices: Path
 
 
 def places_of(settings: StateSettings) -> Places:
-    """Return the places that *settings* name, or those that the system keeps for programs."""
+    """Return the places that *settings* name, or those that the system keeps for programs.
+
+    Raises:
+        ConfigurationError: Neither the settings nor the system name any.
+    """
     if settings.directory is not None:
-        state = Path(settings.directory).expanduser().absolute()
+        state = _absolute(settings.directory)
         models = state / "models"
     else:
         from platformdirs import user_data_path, user_state_path
 
-        state = user_state_path("aiex")
-        models = user_data_path("aiex") / "models"
+        instead = "AIEX_STATE_DIRECTORY to a folder"
+        state = from_home(lambda: user_state_path("aiex"), instead)
+        models = from_home(lambda: user_data_path("aiex") / "models", instead)
     if settings.models is not None:
-        models = Path(settings.models).expanduser().absolute()
+        models = _absolute(settings.models)
     return Places(
         state=state,
         store=state / "aiex.db",
@@ -54,6 +63,14 @@ def places_of(settings: StateSettings) -> Places:
         blobs=state / "blobs",
         spill=state / "spill",
         replies=state / "replies",
+        faults=state / "faults",
         models=models,
         prices=state / "prices.json",
     )
+
+
+def _absolute(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigurationError(f"{folder}: {error}", hint="write the folder in full") from error

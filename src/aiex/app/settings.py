@@ -21,9 +21,11 @@ __all__ = [
 
 _USER = {"scope": "user"}
 
+ProviderName = Literal["anthropic", "openai", "ollama", "lm_studio", "local"]
 
-def _meta(description: str, *, user: bool = False) -> msgspec.Meta:
-    return msgspec.Meta(description=description, extra=_USER if user else {})
+
+def _meta(description: str, *, user: bool = False, above: int | None = None) -> msgspec.Meta:
+    return msgspec.Meta(description=description, extra=_USER if user else {}, gt=above)
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +36,7 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         _meta("Model to use when none is named, as provider:model.", user=True),
     ] = None
     order: Annotated[
-        tuple[str, ...],
+        tuple[ProviderName, ...],
         _meta("Providers in the order in which they are tried when none is named.", user=True),
     ] = ("anthropic", "openai", "ollama", "lm_studio", "local")
     openai_model: Annotated[str, _meta("Model of OpenAI to use when only it is named.")] = (
@@ -46,6 +48,15 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     local_model: Annotated[str, _meta("Embedded model to use when only `local` is named.")] = (
         "smollm2-135m"
     )
+    local_window: Annotated[
+        int,
+        _meta(
+            "Most tokens of an embedded model's window: memory is taken for all of them, and a "
+            "processor reads a few hundred a second.",
+            user=True,
+            above=0,
+        ),
+    ] = 4096
     openai_url: Annotated[
         str, _meta("Address of OpenAI or of a server that speaks its wire.", user=True)
     ] = "https://api.openai.com/v1"
@@ -60,20 +71,20 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         "http://127.0.0.1:1234"
     )
     keyring: Annotated[
-        tuple[str, ...],
+        tuple[Literal["anthropic", "openai"], ...],
         _meta(
             "Providers whose key is in the system's keyring, under the service aiex. A key in the "
             "environment (OPENAI_API_KEY, ANTHROPIC_API_KEY) wins.",
             user=True,
         ),
     ] = ()
-    connect_timeout: Annotated[float, _meta("Seconds to wait for a connection.")] = 5.0
+    connect_timeout: Annotated[float, _meta("Seconds to wait for a connection.", above=0)] = 5.0
     first_token_timeout: Annotated[
-        float, _meta("Seconds to wait for the first token; a model may have to load.")
+        float, _meta("Seconds to wait for the first token; a model may have to load.", above=0)
     ] = 120.0
-    between_timeout: Annotated[float, _meta("Seconds to wait between two tokens.")] = 60.0
+    between_timeout: Annotated[float, _meta("Seconds to wait between two tokens.", above=0)] = 60.0
     total_timeout: Annotated[
-        float, _meta("Seconds that one question may take, retries included.")
+        float, _meta("Seconds that one question may take, retries included.", above=0)
     ] = 600.0
 
 
@@ -85,12 +96,17 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         _meta("Whether files with several names may be read; they are never written.", user=True),
     ] = "read"
     max_file_bytes: Annotated[
-        int, _meta("Largest file that is read or written, bytes.", user=True)
+        int, _meta("Largest file that is read or written, bytes.", user=True, above=0)
     ] = 64 << 20
-    max_entries: Annotated[int, _meta("Most entries that one scan looks at.", user=True)] = 500_000
+    max_entries: Annotated[
+        int, _meta("Most entries that one scan looks at.", user=True, above=0)
+    ] = 500_000
     protected: Annotated[
         tuple[str, ...],
-        _meta("Further names that are neither read nor written, at any depth."),
+        _meta(
+            "Further names that are neither read nor written, at any depth; a project adds to "
+            "yours."
+        ),
     ] = ()
 
 
@@ -98,7 +114,7 @@ class AnalysisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What `analyze` looks for."""
 
     max_complexity: Annotated[
-        int, _meta("Cyclomatic complexity above which a function is a finding.")
+        int, _meta("Cyclomatic complexity above which a function is a finding.", above=0)
     ] = 10
     versions_url: Annotated[
         str, _meta("Address of the deps.dev API, which knows newer versions.", user=True)
@@ -143,7 +159,8 @@ class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     color: Annotated[Literal["auto", "always", "never"], _meta("When to use colour.")] = "auto"
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], _meta("Least level of log lines on stderr.")
+        Literal["debug", "info", "warning", "error"],
+        _meta("Least level of log lines on stderr.", user=True),
     ] = "warning"
 
 

@@ -10,14 +10,15 @@ import anyio.to_thread
 
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.verbs import Run, Verb
-from aiex.core import Finished, Notice
+from aiex.core import AnalyzeArguments, Finished, Notice
 from aiex.sandbox import Git, Recovered
 
 if TYPE_CHECKING:
     from aiex.app.compose import House
+    from aiex.assistant.doctor import StoreInfo
     from aiex.assistant.proposals import Proposals
 
-__all__ = ["openers"]
+__all__ = ["doctor_of", "openers"]
 
 _RECOVERED = {
     "completed": "an earlier change was cut short and is complete now",
@@ -35,10 +36,13 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "create_project": _create_project,
         "change": _change,
         "model": _model,
-        "doctor": _doctor,
     }
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
-    return {**openers, "audit": partial(_audit, house)}
+    return {
+        **openers,
+        "audit": partial(_audit, house),
+        "doctor": lambda: doctor_of(house, house.store),
+    }
 
 
 class _Recovering:
@@ -92,8 +96,26 @@ def _analyze(house: House) -> Verb[Any]:
             "hotspots": HotspotsAnalysis(reader=reader, history=history),
             "graph": GraphAnalysis(reader=reader),
             "diff": DiffAnalysis(reader=reader, lint=lint, open_git=Git),
+            "deps": _Deps(house, reader),
         }
     )
+
+
+class _Deps:
+    """The analysis of dependencies, imported when it is first asked for."""
+
+    def __init__(self, house: House, reader: ProjectReader) -> None:
+        self._house = house
+        self._reader = reader
+
+    async def run(self, arguments: AnalyzeArguments, run: Run) -> Finished:
+        """Do it."""
+        from aiex.app.registries import open_asked
+        from aiex.assistant.analyze.deps.analysis import DepsAnalysis
+
+        house = self._house
+        asked = partial(open_asked, house.settings.analysis, house.env)
+        return await DepsAnalysis(reader=self._reader, open_asked=asked).run(arguments, run)
 
 
 def _proposals(house: House) -> Proposals:
@@ -106,7 +128,8 @@ def _create_module(house: House) -> Verb[Any]:
     from aiex.assistant.create.finish import Finisher
     from aiex.assistant.create.module import CreateModule
     from aiex.assistant.create.writing import Writer
-    from aiex.assistant.lint import Ruff, ruff_program
+    from aiex.assistant.lint import Ruff
+    from aiex.assistant.ruff_run import ruff_program
 
     models = house.models()
     return CreateModule(
@@ -130,16 +153,21 @@ def _change(house: House) -> Verb[Any]:
     return ChangeVerb(_proposals(house))
 
 
-def _doctor(house: House) -> Verb[Any]:
+def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
+    """Return the verb that looks at everything; *store* may be one that cannot be opened.
+
+    It changes nothing, so that what a kill cut short is left to the next command.
+    """
     from aiex.assistant.doctor import Doctor
     from aiex.assistant.lint import Ruff
 
     return Doctor(
-        providers=house.coordinator().providers,
+        providers=house.providers(house.pricing()),
         ruff=Ruff(house.cache()),
-        store=house.store,
+        store=store,
         state=house.places.state,
         sources=house.sources,
+        problem=house.problem,
     )
 
 

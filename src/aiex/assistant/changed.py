@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Literal
 
 import anyio.to_thread
@@ -13,13 +12,25 @@ import msgspec
 
 from aiex.assistant.project import batches
 from aiex.context import DigestCache
-from aiex.core import AiexError, NotChecked, NotFoundError, StoreError, UsageError
+from aiex.core import AiexError, NotChecked, NotFoundError, StoreError
 from aiex.sandbox import Files, Git, Scan, ScanEntry
 
-__all__ = ["Changed", "ChangedContent", "base_of", "changed_since"]
+__all__ = ["Base", "Changed", "ChangedContent", "base_of", "changed_since"]
 
 _MOST_BYTES = 64 << 20
 _MAIN = ("origin/HEAD", "origin/main", "origin/master", "main", "master")
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change is compared with.
+
+    Attributes:
+        commit: The commit.
+        object_format: Hash that names its objects: `sha1` or `sha256`.
+    """
+
+    commit: str
+    object_format: str
 
 
 class ChangedContent(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +61,8 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True):
     not_checked: tuple[NotChecked, ...] = ()
 
 
-async def base_of(git: Git, wanted: str | None, *, branch: bool) -> str:
-    """Return the commit that a change is compared with.
+async def base_of(git: Git, wanted: str | None, *, branch: bool) -> Base:
+    """Return what a change is compared with.
 
     Args:
         git: The history.
@@ -67,46 +78,45 @@ async def base_of(git: Git, wanted: str | None, *, branch: bool) -> str:
     if repository.head is None:
         raise NotFoundError("the repository has no commit yet", hint="commit something first")
     if wanted is not None:
-        return await git.merge_base(wanted)
-    if branch:
-        for name in _MAIN:
-            try:
-                base = await git.merge_base(name)
-            except NotFoundError:
-                continue
-            if base != repository.head:
+        commit = await git.merge_base(wanted)
+    elif branch:
+        commit = await _where_it_left_main(git, repository.head)
+    else:
+        commit = repository.head
+    return Base(commit=commit, object_format=repository.object_format)
+
+
+async def _where_it_left_main(git: Git, head: str) -> str:
+    """Return the newest commit that is in a main branch, too; *head* where none left it."""
+    branches = await git.branches(_MAIN)
+    for name in _MAIN:
+        if branches.get(name, head) != head:
+            base = await git.merge_base(branches[name])
+            if base != head:
                 return base
-    return repository.head
+    return head
 
 
 async def changed_since(
-    files: Files, git: Git, base: str, scan: Scan, digests: DigestCache | None
+    files: Files, git: Git, base: Base, scan: Scan, digests: DigestCache | None
 ) -> Changed:
     """Return the files that differ from *base*, committed or not.
 
     Args:
         files: The project's files.
         git: Its history.
-        base: A commit.
+        base: What to compare with.
         scan: The files that are there.
         digests: Keeps the names that git gives to contents, so that only what was touched is
             read; `None` to read everything.
-
-    Raises:
-        UsageError: The root is in no repository.
     """
-    repository = await git.repository()
-    if repository is None:
-        raise UsageError(f"{Path(files.root)} is no git repository")
-    before = await git.tree(base)
+    before = await git.tree(base.commit)
     # Kept apart from the digests of other kinds, which go by the root alone.
-    place = f"{files.root}\0git-{repository.object_format}"
+    place = f"{files.root}\0git-{base.object_format}"
     began = time.time_ns()
     ids = {} if digests is None else dict(await digests.known(place, scan.entries))
     unknown = [entry for entry in scan.entries if entry.path not in ids]
-    fresh, problems = await anyio.to_thread.run_sync(
-        _blob_ids, files, unknown, repository.object_format
-    )
+    fresh, problems = await anyio.to_thread.run_sync(_blob_ids, files, unknown, base.object_format)
     ids.update(fresh)
     if fresh and digests is not None:
         with suppress(StoreError):  # costs time the next time, never the answer

@@ -6,7 +6,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import anyio.to_thread
 import msgspec
@@ -14,13 +14,14 @@ import msgspec
 from aiex import __version__
 from aiex.assistant.lint import Ruff
 from aiex.assistant.verbs import Run
-from aiex.core import AiexError, DoctorArguments, DoctorCheck, DoctorResult, Finished
+from aiex.core import AiexError, DoctorArguments, DoctorCheck, DoctorResult, ErrorInfo, Finished
 from aiex.llm import Providers, ProviderState
 from aiex.sandbox import Command, isolation_status, run_command
 
 __all__ = ["Doctor", "StoreInfo"]
 
 _LEAST_FREE = 1 << 30
+_ELSEWHERE = "keep it elsewhere with AIEX_STATE_DIRECTORY=FOLDER"
 _TOOLS = (
     (("git", "--version"), "history, hotspots and changes need it"),
     (("mix", "--version"), "formatting of new Elixir modules needs it"),
@@ -38,11 +39,12 @@ class Doctor:
     """The verb.
 
     Args:
-        providers: Who could be asked.
+        providers: Who could be asked; left when the run ends.
         ruff: Runs ruff.
         store: The store.
         state: Folder of Aiex's own state.
         sources: Where settings come from, by what they are.
+        problem: What is wrong with the settings; `None` if nothing is.
     """
 
     name = "doctor"
@@ -56,17 +58,20 @@ class Doctor:
         store: StoreInfo,
         state: Path,
         sources: Mapping[str, str],
+        problem: ErrorInfo | None = None,
     ) -> None:
         self._providers = providers
         self._ruff = ruff
         self._store = store
         self._state = state
         self._sources = sources
+        self._problem = problem
 
     async def run(self, arguments: DoctorArguments, run: Run) -> Finished:
         """Look at everything; nothing is changed."""
         del arguments
-        states = await self._providers.states(offline=run.request.options.offline)
+        async with self._providers:
+            states = await self._providers.states(offline=run.request.options.offline)
         checks = (
             *self._program(),
             *[await self._ruff_check(), *[await _tool(argv, why) for argv, why in _TOOLS]],
@@ -75,8 +80,9 @@ class Doctor:
             *await self._state_checks(),
         )
         can_ask = any(state.problem is None and state.models for state in states)
+        has_problem = any(check.state == "problem" for check in checks)
         return Finished(
-            status="ok",
+            status="findings" if has_problem else "ok",
             data=msgspec.Raw(msgspec.json.encode(DoctorResult(checks=checks, can_ask=can_ask))),
             termination_reason="looked",
         )
@@ -88,6 +94,14 @@ class Doctor:
         )
         for name, where in self._sources.items():
             yield DoctorCheck(area="program", name=name, state="ok", detail=where)
+        if self._problem is not None:
+            yield DoctorCheck(
+                area="program",
+                name="mistake",
+                state="problem",
+                detail=f"{self._problem.message} (the rest of that source is left out here)",
+                hint=self._problem.hint or "aiex config list shows what can be set",
+            )
 
     async def _ruff_check(self) -> DoctorCheck:
         version = await self._ruff.version()
@@ -102,35 +116,42 @@ class Doctor:
         return DoctorCheck(area="tools", name="ruff", state="ok", detail=version)
 
     async def _state_checks(self) -> list[DoctorCheck]:
-        free = await anyio.to_thread.run_sync(lambda: shutil.disk_usage(self._state).free)
-        room = DoctorCheck(
-            area="state",
-            name="disk",
-            state="ok" if free >= _LEAST_FREE else "problem",
-            detail=f"{free / 1e9:.1f} GB free in {self._state}",
-            hint="" if free >= _LEAST_FREE else "make room, or set state.directory",
-        )
+        return [await anyio.to_thread.run_sync(self._disk), await self._store_check()]
+
+    def _disk(self) -> DoctorCheck:
+        """Return how much room is left where the state lies, or would lie."""
+        try:
+            free = shutil.disk_usage(_nearest(self._state)).free
+        except OSError as error:
+            return _state_check("disk", f"{self._state}: {error.strerror}", hint=_ELSEWHERE)
+        hint = "" if free >= _LEAST_FREE else f"make room, or {_ELSEWHERE}"
+        return _state_check("disk", f"{free / 1e9:.1f} GB free in {self._state}", hint=hint)
+
+    async def _store_check(self) -> DoctorCheck:
         try:
             info = await self._store.info()
         except AiexError as error:
-            problem = DoctorCheck(
-                area="state",
-                name="store",
-                state="problem",
-                detail=error.message,
-                hint=error.hint or "",
+            return _state_check(
+                "store", error.message, hint=f"{error.hint or ''} Or {_ELSEWHERE}.".lstrip()
             )
-            return [room, problem]
         is_wal = info.get("journal", "wal") == "wal"
-        store = DoctorCheck(
-            area="state",
-            name="store",
-            state="ok" if is_wal else "problem",
-            detail=f"{info['place']}, {int(info['bytes']) / 1e6:.1f} MB, {info['backend']}, "
+        return _state_check(
+            "store",
+            f"{info['place']}, {int(info['bytes']) / 1e6:.1f} MB, {info['backend']}, "
             f"schema {info['schema']}",
-            hint="" if is_wal else "put it on a local disk with state.directory",
+            hint="" if is_wal else f"put it on a local disk: {_ELSEWHERE}",
         )
-        return [room, store]
+
+
+def _state_check(name: str, detail: str, *, hint: str) -> DoctorCheck:
+    """Return a check of the state, which is a problem where there is something to do about it."""
+    state: Literal["problem", "ok"] = "problem" if hint else "ok"
+    return DoctorCheck(area="state", name=name, state=state, detail=detail, hint=hint)
+
+
+def _nearest(folder: Path) -> Path:
+    """Return *folder*, or the nearest one above it that is there."""
+    return next((f for f in (folder, *folder.parents) if f.is_dir()), folder)
 
 
 async def _tool(argv: tuple[str, ...], why: str) -> DoctorCheck:

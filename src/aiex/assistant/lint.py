@@ -1,50 +1,27 @@
-"""What ruff says of Python files: run on what was read, never on the tree, and cached by content.
-
-ruff gets copies of the files in an empty folder, so nothing of the project (settings, links, what
-changes meanwhile) reaches it but the bytes that were read and the settings that are handed over.
-"""
+"""What ruff says of Python files: of what was read, never of the tree, and cached by content."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 
-import anyio
 import anyio.to_thread
 import msgspec
 
+from aiex.assistant.ruff_run import Outcome, ReadContents, RuffProgram, RuffRuns, ruff_program
 from aiex.assistant.ruff_settings import RuffSettings, RuffSettingsFound
-from aiex.code import FileFacts, read_facts, read_ruff, unfit_for_ruff
+from aiex.code import FileFacts, Symbol
 from aiex.context import AnalysisCache, CacheKey
 from aiex.core import Finding, NotChecked, StoreError, ToolRun, digest_of, with_ids
 from aiex.sandbox import Command, CommandResult, FileContent, printable, run_command
 
-__all__ = ["LintReport", "ReadContents", "Ruff", "Source", "ruff_program"]
+__all__ = ["LintReport", "Ruff", "Source"]
 
 _BATCH_FILES = 500
 _BATCH_BYTES = 4 << 20
-_MOST_REPORT_BYTES = 8 << 20
 _BATCH_RECORDS = 2000
-_TIMEOUT = 10.0
-_TIMEOUT_AGAIN = 3.0
-_MOST_DEATHS = 16
-_MOST_LOST_MS = 20_000
 _LONGEST_COMPLAINT = 100
-_MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a private folder in it
-_INCLUDE = 'include=["*.py", "*.pyi", "*.pyw"]'
-_STACK = "1073741824"  # ruff's parser is recursive; measured to carry what is let through
-# ruff passes by folders such as `dist` and `venv`; what it is given was chosen by us.
-_EVERY_FILE = ("--no-respect-gitignore", "--config", _INCLUDE)
-_NO_EXCLUDE = ("--config", "exclude=[]")
-_DECODE = msgspec.json.Decoder(list[Finding]).decode
-
-ReadContents = Callable[[Sequence[str]], Sequence[FileContent]]
-"""Reads files; those that cannot be read any more are left out."""
+_DECODE = msgspec.json.Decoder(Outcome).decode
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,21 +58,36 @@ class Ruff:
 
     Args:
         cache: Keeps findings by content and settings.
+        find: Finds the program; `None` if it is not installed.
+        timeout: Seconds that one run of it may take.
     """
 
-    def __init__(self, cache: AnalysisCache) -> None:
+    def __init__(
+        self,
+        cache: AnalysisCache,
+        *,
+        find: Callable[[], str | None] = ruff_program,
+        timeout: float = 10.0,
+    ) -> None:
         self._cache = cache
-        self._version: str | None = None
+        self._find = find
+        self._timeout = timeout
+        self._known: RuffProgram | None = None
 
     async def version(self) -> str | None:
         """Return the version of ruff; `None` if it is not installed."""
-        if self._version is None:
-            program = await anyio.to_thread.run_sync(ruff_program)
-            if program is None:
+        program = await self._program()
+        return None if program is None else program.version
+
+    async def _program(self) -> RuffProgram | None:
+        if self._known is None:
+            path = await anyio.to_thread.run_sync(self._find)
+            if path is None:
                 return None
-            said = await run_command(Command(argv=(program, "--version"), timeout=10))
-            self._version = said.stdout.decode().strip().removeprefix("ruff ")
-        return self._version
+            said = await run_command(Command(argv=(path, "--version"), timeout=self._timeout))
+            version = said.stdout.decode().strip().removeprefix("ruff ")
+            self._known = RuffProgram(path=path, version=version, timeout=self._timeout)
+        return self._known
 
     async def check(
         self,
@@ -144,38 +136,38 @@ class Ruff:
             use_cache: Whether findings of earlier runs may be used.
             progress: Told the files done and the files to do.
         """
-        version = await self.version()
-        if version is None:
+        program = await self._program()
+        if program is None:
             missing = NotChecked(
                 what="lint and security of Python", reason="ruff is not installed", tool="ruff"
             )
             return LintReport(findings=(), not_checked=(missing,))
-        asked, refused = await self._asked(sources, settings, version, use_cache=use_cache)
-        keys = _keys(sources, asked, version)
-        found = await self._kept(keys) if use_cache else {}
-        todo = [source for source in sources if source.path not in found]
-        check = _Check(read, facts, version=version)
+        asked, refused = await self._asked(program, sources, settings, use_cache=use_cache)
+        keys = _keys(sources, asked, program.version)
+        report = _Report(facts)
+        kept = await self._kept(keys, report) if use_cache else set()
+        todo = [source for source in sources if source.path not in kept]
+        check = RuffRuns(program, read, facts)
         done = 0
         for how, paths in _batches(todo, asked):
             if progress is not None:
                 await progress(done, len(todo))
             fresh = await check.files(paths, how)
-            found.update(fresh)
             if use_cache:
                 await self._keep({keys[path]: fresh[path] for path in fresh})
+            await anyio.to_thread.run_sync(report.add, fresh)
             done += len(paths)
-        every = [_placed(f, facts.get(path)) for path in sorted(found) for f in found[path]]
         return LintReport(
-            findings=with_ids(every),
-            checked=(check.run(asked),) if found else (),
-            not_checked=(*settings.not_checked, *refused, *check.notes),
+            findings=report.findings(),
+            checked=(check.run(asked),) if report.has_findings else (),
+            not_checked=(*settings.not_checked, *refused, *report.notes(), *check.notes),
         )
 
     async def _asked(
         self,
+        program: RuffProgram,
         sources: Sequence[Source],
         settings: RuffSettingsFound,
-        version: str,
         *,
         use_cache: bool,
     ) -> tuple[dict[str, RuffSettings], list[NotChecked]]:
@@ -185,138 +177,107 @@ class Ruff:
         for theirs in set(asked.values()):
             if theirs.origin is None:
                 continue
-            problem = await self._refusal(theirs, version, use_cache=use_cache)
+            problem = await self._refusal(program, theirs, use_cache=use_cache)
             if problem:
                 what = f"settings of ruff in {theirs.origin}"
                 notes.append(NotChecked(what=what, reason=problem, tool="ruff"))
-                ours = RuffSettings(target_version=theirs.target_version)
+                ours = RuffSettings()
                 asked = {path: ours if how == theirs else how for path, how in asked.items()}
         return asked, sorted(notes, key=lambda note: note.what)
 
-    async def _refusal(self, settings: RuffSettings, version: str, *, use_cache: bool) -> str:
+    async def _refusal(
+        self, program: RuffProgram, settings: RuffSettings, *, use_cache: bool
+    ) -> str:
         """Return why ruff refuses *settings*; empty if it takes them."""
         digest = digest_of(repr(settings.arguments()).encode())
-        key = CacheKey(sha256=digest, kind="ruff-settings", version=version)
+        key = CacheKey(sha256=digest, kind="ruff-settings", version=program.version)
         kept = (await self._cache.get_many([key]))[0] if use_cache else None
         if kept is not None:
             return msgspec.json.decode(kept, type=str)
-        result = await _ruff([], settings, timeout=_TIMEOUT)
+        result = await program.check([], settings)
         problem = f"ruff refuses them: {_complaint(result)}" if result.exit else ""
         if use_cache:
             with suppress(StoreError):
                 await self._cache.put_many({key: msgspec.json.encode(problem)})
         return problem
 
-    async def _kept(self, keys: Mapping[str, CacheKey]) -> dict[str, list[Finding]]:
-        found: dict[str, list[Finding]] = {}
+    async def _kept(self, keys: Mapping[str, CacheKey], report: _Report) -> set[str]:
+        """Put what is known into *report* and return its paths."""
+        known: set[str] = set()
         paths = list(keys)
         for start in range(0, len(paths), _BATCH_RECORDS):
             batch = paths[start : start + _BATCH_RECORDS]
             values = await self._cache.get_many([keys[path] for path in batch])
-            found.update(await anyio.to_thread.run_sync(_decode_all, batch, values))
-        return found
+            outcomes = await anyio.to_thread.run_sync(_decode_all, batch, values)
+            await anyio.to_thread.run_sync(report.add, outcomes)
+            known.update(outcomes)
+        return known
 
-    async def _keep(self, found: Mapping[CacheKey, list[Finding]]) -> None:
-        values = {key: msgspec.json.encode(findings) for key, findings in found.items()}
+    async def _keep(self, outcomes: Mapping[CacheKey, Outcome]) -> None:
+        values = {key: msgspec.json.encode(outcome) for key, outcome in outcomes.items()}
         with suppress(StoreError):  # a cache that cannot be written costs time, never the answer
             await self._cache.put_many(values)
 
 
-class _Check:
-    """Runs ruff on some files at a time, and finds those that it dies of.
+class _Report:
+    """Collects what was found in each file, in as little memory as a hundred thousand take."""
 
-    Args:
-        read: Reads files.
-        facts: Facts by path.
-        version: Version of ruff.
-
-    Attributes:
-        notes: What was not checked.
-    """
-
-    def __init__(
-        self,
-        read: ReadContents,
-        facts: Mapping[str, FileFacts],
-        *,
-        version: str,
-    ) -> None:
-        self.notes: list[NotChecked] = []
-        self._read = read
+    def __init__(self, facts: Mapping[str, FileFacts]) -> None:
+        self.has_findings = False
         self._facts = facts
-        self._version = version
-        self._exit: int | None = None
-        self._ms = 0
-        self._deaths = 0
-        self._lost_ms = 0
+        self._found: dict[str, tuple[Finding, ...]] = {}
+        self._reasons: dict[str, str] = {}
+        self._texts: dict[str, str] = {}
 
-    def run(self, asked: Mapping[str, RuffSettings]) -> ToolRun:
-        """Return all runs that gave a report, as one; without exit status if there was none.
+    def add(self, outcomes: Mapping[str, Outcome]) -> None:
+        for path, outcome in outcomes.items():
+            if isinstance(outcome, str):
+                self._reasons[path] = outcome
+                continue
+            self.has_findings = True
+            if outcome:
+                placed = placed_in(self._facts.get(path), outcome)
+                self._found[path] = with_ids([self._shared(path, one) for one in placed])
 
-        Args:
-            asked: How each file was asked about; what most were is shown.
-        """
-        most = Counter(asked.values()).most_common(1)[0][0]
-        return ToolRun(
-            name="ruff check",
-            version=self._version,
-            argv=_arguments(most),
-            exit=self._exit,
-            ms=self._ms,
+    def _shared(self, path: str, finding: Finding) -> Finding:
+        """Return *finding* with one copy of each text that many findings have."""
+        share = self._texts.setdefault
+        return msgspec.structs.replace(
+            finding,
+            path=path,
+            rule=share(finding.rule, finding.rule),
+            message=share(finding.message, finding.message),
+            tool=share(finding.tool, finding.tool),
+            fix=finding.fix and share(finding.fix, finding.fix),
+            url=finding.url and share(finding.url, finding.url),
         )
 
-    async def files(self, paths: Sequence[str], how: RuffSettings) -> dict[str, list[Finding]]:
-        """Return the findings by path; what could not be checked is missing and noted."""
-        contents = await anyio.to_thread.run_sync(self._fitting, paths)
-        found: dict[str, list[Finding]] = {}
-        await self._parts(contents, how, found)
-        return found
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(finding for path in sorted(self._found) for finding in self._found[path])
 
-    def _fitting(self, paths: Sequence[str]) -> list[FileContent]:
-        fitting: list[FileContent] = []
-        for content in self._read(paths):
-            facts = self._facts.get(content.path) or read_facts(content.content, "python")
-            reason = unfit_for_ruff(content.content, facts)
-            if reason is None:
-                fitting.append(content)
-            else:
-                self.notes.append(NotChecked(what=content.path, reason=reason, tool="ruff"))
-        # The largest first: where a run takes too long, they are asked apart.
-        return sorted(fitting, key=lambda content: (-len(content.content), content.path))
+    def notes(self) -> list[NotChecked]:
+        return [
+            NotChecked(what=path, reason=self._reasons[path], tool="ruff")
+            for path in sorted(self._reasons)
+        ]
 
-    async def _parts(
-        self, contents: Sequence[FileContent], how: RuffSettings, found: dict[str, list[Finding]]
-    ) -> None:
-        """Check *contents*; where ruff dies of them, in parts until the culprit is alone."""
-        if not contents:
-            return
-        if self._deaths >= _MOST_DEATHS or self._lost_ms > _MOST_LOST_MS:
-            reason = f"ruff died {self._deaths} times on other files of this project"
-            self.notes += [NotChecked(what=c.path, reason=reason, tool="ruff") for c in contents]
-            return
-        timeout = _TIMEOUT if self._lost_ms == 0 else _TIMEOUT_AGAIN
-        result = await _ruff(contents, how, timeout=timeout)
-        if result.exit == 0 and not result.timed_out and not result.truncated:
-            found.update(await anyio.to_thread.run_sync(self._report, contents, result.stdout))
-            self._exit = result.exit
-            self._ms += result.ms
-            return
-        self._lost_ms += result.ms
-        if len(contents) == 1:
-            self._deaths += 1
-            note = NotChecked(what=contents[0].path, reason=_why(result), tool="ruff")
-            self.notes.append(note)
-            return
-        cut = max(1, len(contents) // (16 if result.timed_out else 2))
-        await self._parts(contents[:cut], how, found)
-        await self._parts(contents[cut:], how, found)
 
-    def _report(self, contents: Sequence[FileContent], report: bytes) -> dict[str, list[Finding]]:
-        lines = {c.path: c.content.decode("utf-8", "replace").split("\n") for c in contents}
-        found: dict[str, list[Finding]] = {c.path: [] for c in contents}
-        for finding in read_ruff(report, version=self._version, lines=lines):
-            found[finding.path].append(finding)
-        return found
+def placed_in(facts: FileFacts | None, findings: Sequence[Finding]) -> list[Finding]:
+    """Return *findings* of one file, by line, each with the innermost function around it."""
+    functions = [s for s in (facts.symbols if facts else ()) if s.complexity is not None]
+    functions.sort(key=lambda symbol: (symbol.start_line, -symbol.end_line))
+    placed: list[Finding] = []
+    around: list[Symbol] = []
+    at = 0
+    for finding in sorted(findings, key=lambda one: (one.line, one.column)):
+        while at < len(functions) and functions[at].start_line <= finding.line:
+            around.append(functions[at])
+            at += 1
+        while around and around[-1].end_line < finding.line:
+            around.pop()
+        symbol = around[-1].qualified_name if around else None
+        placed.append(msgspec.structs.replace(finding, symbol=symbol))
+    return placed
 
 
 def _complaint(result: CommandResult) -> str:
@@ -325,14 +286,6 @@ def _complaint(result: CommandResult) -> str:
     _, _, detail = said.partition("configuration option:")
     lines = (detail or said.rpartition("Cause: ")[2]).strip().split("\n")
     return printable(lines[0][:_LONGEST_COMPLAINT]) or f"it ended with {result.exit}"
-
-
-def _why(result: CommandResult) -> str:
-    if result.timed_out:
-        return "ruff took too long on it"
-    if result.truncated:
-        return f"ruff reports more than {_MOST_REPORT_BYTES >> 20} MiB about it"
-    return f"ruff ended with {result.exit} on it"
 
 
 def _batches(
@@ -354,17 +307,7 @@ def _batches(
         yield how, batch
 
 
-def ruff_program() -> str | None:
-    """Return ruff: the one that was installed with Aiex, else the one on PATH."""
-    try:
-        from ruff import find_ruff_bin  # noqa: PLC0415 - only where something is to be checked
-
-        return os.fsdecode(find_ruff_bin())
-    except (ImportError, FileNotFoundError):
-        return shutil.which("ruff")
-
-
-def _decode_all(paths: Sequence[str], values: Sequence[bytes | None]) -> dict[str, list[Finding]]:
+def _decode_all(paths: Sequence[str], values: Sequence[bytes | None]) -> dict[str, Outcome]:
     return {path: _DECODE(raw) for path, raw in zip(paths, values, strict=True) if raw is not None}
 
 
@@ -381,69 +324,3 @@ def _keys(
         )
         for source in sources
     }
-
-
-def _arguments(settings: RuffSettings) -> tuple[str, ...]:
-    return ("ruff", "check", "--isolated", "--no-cache", *settings.arguments())
-
-
-def _excludes(settings: RuffSettings) -> bool:
-    return any(option.startswith("exclude=") for option in settings.options)
-
-
-async def _ruff(
-    contents: Sequence[FileContent], settings: RuffSettings, *, timeout: float
-) -> CommandResult:
-    program = await anyio.to_thread.run_sync(ruff_program) or "ruff"
-    folder = await anyio.to_thread.run_sync(_copy, contents, settings.base)
-    try:
-        result = await run_command(
-            Command(
-                argv=(
-                    program,
-                    *_arguments(settings)[1:],
-                    *_EVERY_FILE,
-                    *(() if _excludes(settings) else _NO_EXCLUDE),
-                    "--output-format=json",
-                    "--exit-zero",
-                    "--quiet",
-                    ".",
-                ),
-                cwd=folder / settings.base,
-                environment={"RUST_MIN_STACK": _STACK},
-                timeout=timeout,
-                max_output_bytes=_MOST_REPORT_BYTES,
-            )
-        )
-        prefix = os.fsencode(folder) + b"/"
-        return msgspec.structs.replace(result, stdout=result.stdout.replace(prefix, b""))
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(shutil.rmtree, folder)
-
-
-def _copy(contents: Sequence[FileContent], base: str) -> Path:
-    # In memory where that is to be had: making a file on a disk can take 0.2 ms.
-    memory = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="aiex-lint-", dir=memory)).resolve()
-    (folder / base).mkdir(parents=True, exist_ok=True)
-    for content in contents:
-        path = folder / content.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.content)
-    return folder
-
-
-def _placed(finding: Finding, facts: FileFacts | None) -> Finding:
-    """Return *finding* with the symbol around it."""
-    if facts is None:
-        return finding
-    around = [
-        s
-        for s in facts.symbols
-        if s.complexity is not None and s.start_line <= finding.line <= s.end_line
-    ]
-    inner = min(around, key=lambda s: s.end_line - s.start_line, default=None)
-    return (
-        finding if inner is None else msgspec.structs.replace(finding, symbol=inner.qualified_name)
-    )

@@ -12,7 +12,7 @@ from typing import Protocol
 import anyio.to_thread
 import msgspec
 
-from aiex.assistant.models import Models
+from aiex.assistant.models import Models, cost_of
 from aiex.assistant.verbs import Run
 from aiex.core import (
     Finished,
@@ -99,6 +99,10 @@ class ModelVerb:
         match arguments.action:
             case "list":
                 result = await self._list(run)
+            case "pull" | "use" | "update" if run.request.options.dry_run:
+                raise UsageError(
+                    f"{arguments.action} has no dry run", hint="aiex model list shows what is there"
+                )
             case "pull":
                 result = await self._pull(arguments, run)
             case "use":
@@ -194,9 +198,10 @@ class ModelVerb:
         )
         result = ModelResult(
             action="test",
-            name=f"{asked.usage.provider}:{asked.usage.model}",
+            name=f"{asked.usage.provider}:{asked.usage.model}" if asked.reply else "",
             text="" if asked.reply is None else asked.reply.text.strip(),
             ms=round(1000 * (time.perf_counter() - began)),
+            estimates=tuple(cost_of(estimate) for estimate in asked.estimates),
         )
         return result, asked.usage
 

@@ -62,8 +62,15 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
         It is that of the smallest window, so that failover needs no other prompt.
         """
-        window = min(e.context_tokens or _UNKNOWN_WINDOW for e in self.endpoints)
-        return int((window - min(output_tokens, window // 2)) / _SAFETY)
+        return int((self._window - self.longest_reply(output_tokens)) / _SAFETY)
+
+    def longest_reply(self, output_tokens: int) -> int:
+        """Return *output_tokens*, or half of the smallest window if that is less."""
+        return min(output_tokens, self._window // 2)
+
+    @property
+    def _window(self) -> int:
+        return min(e.context_tokens or _UNKNOWN_WINDOW for e in self.endpoints)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +135,7 @@ class Models:
             run: The request.
             chosen: Who may answer.
             messages: What to say.
-            output_tokens: Most tokens of the reply.
+            output_tokens: Most tokens of the reply; a small window may leave less.
             pieces: What of the project the messages show.
             left_out: What did not fit.
             streams: Whether the words are for the user to read as they come.
@@ -137,10 +144,11 @@ class Models:
             AiexError: Nobody answered, or not to the end.
         """
         request = run.request
+        longest = chosen.longest_reply(output_tokens)
         call = ModelCall(
             model=chosen.model,
             messages=tuple(messages),
-            max_output_tokens=output_tokens,
+            max_output_tokens=longest,
             seed=request.options.seed,
         )
         if request.options.show_context:
@@ -155,6 +163,8 @@ class Models:
         async with aclosing(stream) as events:
             async for event in events:
                 heard.take(event)
+                if isinstance(event, ModelChosen):  # before anything is sent
+                    await self._keep_shown(request.id, event, pieces, left_out)
                 if isinstance(event, Progress | ModelChosen | Restarted | ModelEnded):
                     await run.emit(event)
                 elif isinstance(event, ReasoningDelta) and event.text:
@@ -165,11 +175,13 @@ class Models:
                     stage = "the model writes"
                     await run.emit(Progress(stage=stage, done=heard.length, unit="characters"))
         if streams and heard.finish.reason == "length":
-            cut = f"the reply was cut at {output_tokens} tokens; allow more with --max-tokens"
+            advice = "allow more with --max-tokens"
+            if longest < output_tokens:
+                advice = f"the window of {chosen.model} is too small for more"
+            cut = f"the reply was cut at {longest} tokens; {advice}"
             await run.emit(Notice(text=cut, level="warning"))
         for warning in heard.finish.warnings:
             await run.emit(Notice(text=warning, level="warning"))
-        await self._keep_shown(request.id, heard, pieces, left_out)
         return Asked(
             reply=ModelReply(parts=heard.parts(), finish=heard.finish),
             usage=total_of(heard.ended, heard.attempts, self._coordinator.pricing.version),
@@ -179,16 +191,15 @@ class Models:
     async def _keep_shown(
         self,
         request_id: str,
-        heard: _Heard,
+        chosen: ModelChosen,
         pieces: Sequence[ShownPiece],
         left_out: Sequence[str],
     ) -> None:
-        last = heard.ended[-1]
         context = ShownContext(
             request_id=request_id,
-            call_id=f"{heard.attempts:04}",
+            call_id=chosen.call_id,
             at=self._clock.now(),
-            model=f"{last.provider}:{last.model}",
+            model=f"{chosen.provider}:{chosen.model}",
             pieces=tuple(pieces),
             left_out=tuple(left_out),
         )
@@ -205,6 +216,7 @@ class _Heard:
         self.attempts = 0
         self.ended: list[ModelEnded] = []
         self.finish = Finish(reason="unknown")
+        self.length = 0
         self._text: list[str] = []
         self._refusal: list[str] = []
 
@@ -215,18 +227,16 @@ class _Heard:
             case Restarted():
                 self._text.clear()
                 self._refusal.clear()
+                self.length = 0
             case TextDelta():
                 self._text.append(event.text)
+                self.length += len(event.text)
             case RefusalDelta():
                 self._refusal.append(event.text)
             case Finish():
                 self.finish = event
             case ModelEnded():
                 self.ended.append(event)
-
-    @property
-    def length(self) -> int:
-        return sum(len(text) for text in self._text)
 
     def parts(self) -> tuple[Part, ...]:
         parts: list[Part] = []

@@ -28,7 +28,15 @@ from aiex.context import AnalysisCache, CacheKey, DigestCache
 from aiex.core import AiexError, NotChecked, Progress, Request, StoreError, UsageError
 from aiex.sandbox import FileContent, Files, Git, Scan, ScanEntry
 
-__all__ = ["OpenFiles", "OpenGit", "Project", "ProjectReader", "batches", "looks_like_project"]
+__all__ = [
+    "OpenFiles",
+    "OpenGit",
+    "Project",
+    "ProjectReader",
+    "batches",
+    "looks_like_project",
+    "problems_of",
+]
 
 _PROJECT_MARKS = (
     ".git",
@@ -142,9 +150,9 @@ class ProjectReader:
             left_out += problems
             fresh += parsed
             done += len(batch)
-        if use_cache and len(digests) > seen and tuple(paths) == (".",):
+        if use_cache and len(digests) > seen and {".", files.root} & set(paths):
             await self._remember(files.root, digests, known, began)
-        left_out += [note for path in sorted(facts) for note in _named(path, facts[path])]
+        left_out += [note for path in sorted(facts) for note in problems_of(path, facts[path])]
         return Project(
             scan=scan,
             digests={path: digests[path] for path in sorted(facts)},
@@ -266,7 +274,7 @@ def _parse(contents: Sequence[FileContent], brief: bool) -> dict[str, FileFacts]
     return facts
 
 
-def _named(path: str, facts: FileFacts) -> Sequence[NotChecked]:
+def problems_of(path: str, facts: FileFacts) -> Sequence[NotChecked]:
     """Return what was not read of one file, with its path in front."""
     return [
         NotChecked(what=f"{path}: {n.what}" if n.what else path, reason=n.reason, tool=n.tool)

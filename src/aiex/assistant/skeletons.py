@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
 from collections.abc import Callable
 
 from aiex.core import FileEdit, UsageError
@@ -47,8 +48,13 @@ def project_files(name: str, language: str) -> tuple[FileEdit, ...]:
 
 def _python(name: str) -> dict[str, str]:
     package = name.lower().replace("-", "_")
-    if keyword.iskeyword(package) or package in {"test", "tests"}:
+    if keyword.iskeyword(package) or package == "tests":
         raise UsageError(f"{package!r} cannot name a Python package", hint="choose another name")
+    if package in sys.stdlib_module_names:
+        raise UsageError(
+            f"{package!r} is a module of Python itself, which the project would hide",
+            hint="choose another name",
+        )
     title = f"# {name}\n\n"
     return {
         "README.md": title

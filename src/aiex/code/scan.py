@@ -200,7 +200,7 @@ class Walk:
         """
         outer = whole or node
         qualified = f"{within}.{name}" if within else self._qualified(name)
-        end = body.start_byte if body is not None else node.end_byte
+        end = _end_of_head(node, node.end_byte if body is None else body.start_byte)
         is_function = kind in {"function", "method", "constructor", "macro"}
         self.symbols.append(
             Symbol(
@@ -257,6 +257,16 @@ def text_of(node: Node | None) -> str:
     if node is None or node.text is None:
         return ""
     return node.text.decode("utf-8", "replace")
+
+
+def _end_of_head(node: Node, end: int) -> int:
+    """Return *end*, or where a comment begins that stands between a head and its body."""
+    for child in node.children:
+        if child.start_byte >= end:
+            break
+        if child.type.endswith("comment"):
+            return child.start_byte
+    return end
 
 
 def one_line(source: bytes) -> str:

@@ -20,13 +20,20 @@ _FRAMES = (
         rf"{_PATH}:(?P<line>\d+)(?::\d+)?\)?$"
     ),
     # Elixir: `(app 0.1.0) lib/x.ex:12: Mod.fun/1`.
-    re.compile(rf"^\s*(?:\([^)\n]+\) )?{_PATH}:(?P<line>\d+): (?P<name>[A-Z:][\w.:!?]*/\d+)"),
+    re.compile(rf"^\s*(?:\([^)\n]+\) )?{_PATH}:(?P<line>\d+): (?P<name>[A-Z:].*/\d+)$"),
     # Go: a tab, a path, a line, an offset.
     re.compile(rf"^\t{_PATH}:(?P<line>\d+)(?: \+0x[0-9a-f]+)?$"),
-    # Rust's panic line.
-    re.compile(rf"^thread .* panicked at {_PATH}:(?P<line>\d+):\d+"),
+    # Rust's panic line; until 1.72 the message stood in it.
+    re.compile(
+        rf"^thread .* panicked at (?:'(?P<note>.*)', )?{_PATH}:(?P<line>\d+):\d+(?P<opens>:)?$"
+    ),
     # What compilers, linters and pytest print: `path:12: ...`, `path:12:3: ...`.
     re.compile(rf"^(?:E\s+)?{_PATH}:(?P<line>\d+)(?::\d+)?: (?P<note>.+)$"),
+)
+# Go and Rust name the function on the line before its place.
+_NAME_BEFORE = (
+    re.compile(r"^(?P<name>[\w./*()\[\]]+)\((?:\.\.\.|[^)]*)\)$"),
+    re.compile(r"^\s*\d+: (?:0x[0-9a-f]+ - )?(?P<name>\S+)$"),
 )
 _PYTHON_MESSAGE = re.compile(r"^\s*(?:\| )?(?:E\s+)?((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?::.*)?)$")
 _MESSAGES = (
@@ -77,18 +84,27 @@ def read_traceback(text: str) -> Traceback:
         >>> found.frames[0].path, found.frames[0].line, found.frames[0].name, found.message
         ('a.py', 3, 'f', 'KeyError: 1')
     """
-    frames: dict[Frame, None] = {}
-    message = note = ""
-    after_python = False
+    frames: dict[tuple[str, int, str | None], Frame] = {}
+    message = note = before = ""
+    after_python = after_panic = False
     for line in text.replace("\r\n", "\n").split("\n"):
         match = next((m for p in _FRAMES if (m := p.match(line))), None)
         if match is not None:
             groups = match.groupdict()
-            name = groups.get("name")
-            number = int(match["line"][:9])
-            frames.setdefault(Frame(path=match["path"], line=number, name=name))
+            name = groups.get("name") or _name_before(before)
+            frame = Frame(
+                path=match["path"].removeprefix("./"), line=int(match["line"][:9]), name=name
+            )
+            frames.pop((frame.path, frame.line, None), None)
+            frames.setdefault((frame.path, frame.line, name), frame)
             note = groups.get("note") or note
+            after_panic = groups.get("opens") is not None
             after_python = line.lstrip(" |").startswith("File ")
+            before = ""
+            continue
+        before = line
+        if after_panic:
+            message, after_panic = line.strip(), False
             continue
         if after_python and (said := _PYTHON_MESSAGE.match(line)):
             message = said[1]
@@ -97,4 +113,9 @@ def read_traceback(text: str) -> Traceback:
         if said is not None and not (message and after_python):
             groups = said.groupdict()
             message = groups.get("both") or f"{groups['kind']}: {groups['text']}"
-    return Traceback(message=message or note, frames=tuple(frames))
+    return Traceback(message=message or note, frames=tuple(frames.values()))
+
+
+def _name_before(line: str) -> str | None:
+    match = next((m for p in _NAME_BEFORE if (m := p.match(line))), None)
+    return None if match is None else match["name"]

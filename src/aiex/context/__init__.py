@@ -29,6 +29,7 @@ from aiex.context.select import (
     Place,
     Reference,
     SymbolIndex,
+    names_called,
 )
 from aiex.context.shown import (
     Shown,
@@ -62,4 +63,5 @@ __all__ = [
     "change_id",
     "fit",
     "fold",
+    "names_called",
 ]

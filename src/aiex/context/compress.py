@@ -28,6 +28,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         text: The text, whole lines.
         reason: Why it is shown, in a few words.
         shorter: The same with less in it, longest first; tried when *text* does not fit.
+        skipped: Lines of *text* before the first of each shorter form; empty if there are none.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     reason: str
     shorter: tuple[str, ...] = ()
+    skipped: tuple[int, ...] = ()
 
 
 class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +45,14 @@ class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         item: What it was made of.
         text: The text that is shown.
+        start_line: Line of its first line, 1-based.
         tokens: Its tokens.
         form: `whole`, `shorter` for one of its shorter forms, or `cut` after some line.
     """
 
     item: Item
     text: str
+    start_line: int
     tokens: int
     form: str
 
@@ -97,8 +101,14 @@ def _form(item: Item, left: int, count: Count) -> ShownItem | None:
         tokens = count(text)
         if tokens <= left:
             form = "shorter" if position else "whole"
-            return ShownItem(item=item, text=text, tokens=tokens, form=form)
+            start = _start_of(item, position)
+            return ShownItem(item=item, text=text, start_line=start, tokens=tokens, form=form)
     return None
+
+
+def _start_of(item: Item, position: int) -> int:
+    """Return the first line of the text (0) or of a shorter form (1 and more)."""
+    return item.start_line + (item.skipped[position - 1] if position and item.skipped else 0)
 
 
 def _cut(item: Item, left: int, count: Count) -> ShownItem | None:
@@ -119,7 +129,8 @@ def _cut(item: Item, left: int, count: Count) -> ShownItem | None:
     tokens = count(text)
     if low == 0 or tokens > left:
         return None
-    return ShownItem(item=item, text=text, tokens=tokens, form="cut")
+    start = _start_of(item, len(item.shorter))
+    return ShownItem(item=item, text=text, start_line=start, tokens=tokens, form="cut")
 
 
 def _lines(text: str) -> list[str]:

@@ -16,12 +16,14 @@ import msgspec
 
 from aiex.code import Call, FileFacts, Symbol
 
-__all__ = ["Place", "Reference", "SymbolIndex"]
+__all__ = ["Place", "Reference", "SymbolIndex", "names_called"]
 
 _CALLABLE = frozenset({"function", "method", "constructor", "macro"})
 _TYPES = frozenset(
     {"class", "struct", "record", "enum", "interface", "trait", "protocol", "module", "type"}
 )
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+_WHOLE = ""  # what an import takes that names nothing: the module itself
 _SELF = frozenset({"", "self", "cls", "this", "super()", "super", "Self", "__MODULE__"})
 
 
@@ -66,6 +68,11 @@ class SymbolIndex:
     ) -> None:
         self._files = files
         self._imports = imports
+        self._taken = {
+            path: frozenset(name for i in facts.imports for name in i.names or (_WHOLE,))
+            for path, facts in files.items()
+        }
+        self._seen: dict[tuple[str, str, str], bool] = {}
         self._by_name: defaultdict[str, list[Place]] = defaultdict(list)
         for path, facts in files.items():
             for symbol in facts.symbols:
@@ -91,6 +98,18 @@ class SymbolIndex:
                 seen.setdefault(place)
         return list(seen)
 
+    def other_calls(self, path: str, symbol: Symbol | None = None) -> Sequence[str]:
+        """Return what else is called from *symbol* (or the whole file), as written, each once.
+
+        These are calls of libraries and built-ins, and those whose definition cannot be told
+        from the text alone.
+        """
+        return names_called(
+            call
+            for call in self._files[path].calls
+            if (symbol is None or _is_inside(call, symbol)) and not self._targets(path, call)
+        )
+
     def callers(self, path: str, symbols: Iterable[Symbol]) -> Sequence[Reference]:
         """Return the calls of *symbols* of *path*, other files first, in order of place.
 
@@ -98,12 +117,9 @@ class SymbolIndex:
         """
         wanted = {symbol.name: symbol for symbol in symbols}
         found = [
-            reference
-            for other in self._files
-            if other == path or self._can_see(other, path)
-            for reference in self._calls_of(other, path, wanted)
+            reference for other in self._files for reference in self._calls_of(other, path, wanted)
         ]
-        return sorted(found, key=lambda ref: (ref.path == path, ref))
+        return sorted(set(found), key=lambda ref: (ref.path == path, ref))
 
     def _calls_of(self, other: str, path: str, wanted: Mapping[str, Symbol]) -> Iterator[Reference]:
         for call in self._files[other].calls:
@@ -118,23 +134,43 @@ class SymbolIndex:
                     path=other, line=call.line, caller=call.caller or "", callee=call.callee
                 )
 
-    def _can_see(self, path: str, target: str) -> bool:
-        if target in self._imports.get(path, ()):
+    def _can_see(self, path: str, place: Place) -> bool:
+        target = place.path
+        if path == target or target in self._imports.get(path, ()):
             return True
         # Files of one folder see each other without an import in Go, Java and Elixir.
-        return (
-            self._files[path].language in {"go", "java", "elixir"}
-            and self._files[path].language == self._files[target].language
-        )
+        if self._files[path].language in {"go", "java", "elixir"}:
+            return self._files[path].language == self._files[target].language
+        name = place.symbol.qualified_name.partition(".")[0]
+        key = (path, target, name)
+        if key not in self._seen:
+            self._seen[key] = self._is_handed_on(path, target, name)
+        return self._seen[key]
+
+    def _is_handed_on(self, path: str, target: str, name: str) -> bool:
+        """Return whether *path* gets *name* of *target* through files that import and offer it.
+
+        Such as a package's `__init__.py`, or an `index.ts`.
+        """
+        if not self._taken[path] & {name, "*", _WHOLE}:
+            return False
+        waiting = list(self._imports.get(path, ()))
+        known = {path, *waiting}
+        while waiting:
+            between = waiting.pop()
+            if not self._taken.get(between, frozenset()) & {name, "*"}:
+                continue
+            targets = self._imports.get(between, frozenset())
+            if target in targets:
+                return True
+            waiting += targets - known
+            known |= targets
+        return False
 
     def _targets(self, path: str, call: Call) -> list[Place]:
         """Return the definitions that *call* can mean; several only for overloads of one name."""
         name = _last(call.callee)
-        visible = [
-            place
-            for place in self._by_name.get(name, ())
-            if place.path == path or self._can_see(path, place.path)
-        ]
+        visible = [place for place in self._by_name.get(name, ()) if self._can_see(path, place)]
         if not visible:
             return []
         receiver = call.callee[: -len(name)].rstrip(".:->?!&")
@@ -144,6 +180,28 @@ class SymbolIndex:
         owner = _last(receiver)
         named = [place for place in visible if owner in _owners(place)]
         return _one(named) or _one([p for p in visible if p.symbol.kind == "method"])
+
+
+def names_called(calls: Iterable[Call]) -> Sequence[str]:
+    """Return what *calls* call, each once, without the arguments of the calls inside it.
+
+    Example:
+        >>> names_called([Call(callee='read("a.b").strip', line=1), Call(callee="len", line=2)])
+        ['read().strip', 'len']
+    """
+    return list(dict.fromkeys(filter(None, (_without_arguments(c.callee) for c in calls))))
+
+
+def _without_arguments(callee: str) -> str:
+    """Return *callee* with empty brackets; `""` if it was cut inside of them."""
+    kept: list[str] = []
+    depth = 0
+    for character in callee:
+        depth -= character in _CLOSING
+        if depth == 0:
+            kept.append(character)
+        depth += character in _OPENING
+    return "" if depth else "".join(kept)
 
 
 def _is_inside(call: Call, symbol: Symbol) -> bool:
@@ -169,6 +227,8 @@ def _of_own_class(places: list[Place], call: Call) -> list[Place]:
 
 
 def _one(places: list[Place]) -> list[Place]:
-    """Return *places* if they are one definition, or overloads of it; else nothing."""
+    """Return the one definition of *places*, the longest of its overloads; else nothing."""
     names = {(place.path, place.symbol.qualified_name) for place in places}
-    return places[:1] if len(names) == 1 else []
+    if len(names) != 1:
+        return []
+    return [max(places, key=lambda p: p.symbol.end_line - p.symbol.start_line)]

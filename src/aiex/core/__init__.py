@@ -143,6 +143,13 @@ from aiex.core.results_change import (
     CreateProjectResult,
     ProposedFile,
 )
+from aiex.core.results_deps import (
+    Coverage,
+    Dependency,
+    DepsResult,
+    ManifestSummary,
+    Vulnerability,
+)
 from aiex.core.results_doctor import (
     DoctorCheck,
     DoctorResult,
@@ -165,6 +172,7 @@ from aiex.core.results_model import (
     ProviderView,
 )
 from aiex.core.types import (
+    REQUEST_SCHEMA,
     NotChecked,
     Passthrough,
     Principal,
@@ -172,11 +180,14 @@ from aiex.core.types import (
     RunOptions,
     Span,
     ToolRun,
+    When,
 )
+from aiex.core.words import nearest
 
 __all__ = [
     "MASK",
     "OUTCOMES",
+    "REQUEST_SCHEMA",
     "SEVERITIES",
     "TERMINAL",
     "Actor",
@@ -205,6 +216,7 @@ __all__ = [
     "ContextOverflowError",
     "ContextShown",
     "CostEstimate",
+    "Coverage",
     "CreateModuleArguments",
     "CreateModuleResult",
     "CreateProjectArguments",
@@ -213,6 +225,8 @@ __all__ = [
     "DamageKind",
     "DeadlineError",
     "Delta",
+    "Dependency",
+    "DepsResult",
     "DiffResult",
     "DoctorArguments",
     "DoctorCheck",
@@ -247,6 +261,7 @@ __all__ = [
     "KnownModelView",
     "LanguageSize",
     "LimitError",
+    "ManifestSummary",
     "Message",
     "ModelArguments",
     "ModelCall",
@@ -309,10 +324,13 @@ __all__ = [
     "UsageError",
     "UsageTotal",
     "Verification",
+    "Vulnerability",
+    "When",
     "at_least",
     "content_id",
     "digest_of",
     "error_from_info",
+    "nearest",
     "new_id",
     "outcome_of",
     "redacted",

@@ -83,6 +83,7 @@ class CreateModuleArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defa
     Attributes:
         name: Name as the language writes it: `shop.cart`, `Shop.Cart`.
         description: What it shall do, in the user's words.
+        attached: Text that goes with the description, from standard input; `None` without.
         language: Its language; `None` to take the project's.
         path: Where it shall stand, relative to the root; `None` for the usual place.
         tests: Whether to write tests too.
@@ -94,6 +95,7 @@ class CreateModuleArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defa
 
     name: str
     description: str
+    attached: str | None = None
     language: str | None = None
     path: str | None = None
     tests: bool = False

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
 from aiex.core.errors import ErrorInfo
-from aiex.core.types import NotChecked, ToolRun
+from aiex.core.types import NotChecked, ToolRun, When
 
 __all__ = [
     "TERMINAL",
@@ -38,7 +37,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
     """The request was admitted and its verb runs."""
 
     verb: str
-    deadline: datetime | None = None
+    deadline: When | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
@@ -94,6 +93,7 @@ class ModelChosen(msgspec.Struct, frozen=True, kw_only=True, tag="model_chosen")
         model: Name of the model.
         reason: Why this one, in a few words.
         attempt: 1 for the first try.
+        call_id: Identifier of the record that is kept of the call; empty if none is.
         estimated_input_tokens: Tokens of the prompt by our own count.
     """
 
@@ -101,6 +101,7 @@ class ModelChosen(msgspec.Struct, frozen=True, kw_only=True, tag="model_chosen")
     model: str
     reason: str
     attempt: int = 1
+    call_id: str = ""
     estimated_input_tokens: int = 0
 
 
@@ -217,12 +218,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
     Attributes:
         error: What went wrong.
         usage: What it had used of models by then.
-        data: What is known all the same (JSON); `None` if nothing.
+        data: What is known all the same (JSON); `null` if nothing.
     """
 
     error: ErrorInfo
     usage: UsageTotal = UsageTotal()
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")  # msgspec cannot decode `Raw | None`
 
 
 EventBody = (
@@ -254,7 +255,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     request_id: str
-    at: datetime
+    at: When
     body: EventBody
 
     @property

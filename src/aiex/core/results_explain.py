@@ -106,13 +106,17 @@ class ChangedFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         added_lines: Lines that came.
         removed_lines: Lines that went.
         symbols: Definitions that came, went or changed, as `+name`, `-name`, `~name`.
+        renamed_from: Where a renamed file stood at the base, relative to the root.
+        is_binary: Whether it is no text, before or now; its lines are not counted then.
     """
 
     path: str
-    status: Literal["added", "modified", "deleted"]
+    status: Literal["added", "modified", "deleted", "renamed"]
     added_lines: int = 0
     removed_lines: int = 0
     symbols: tuple[str, ...] = ()
+    renamed_from: str = ""
+    is_binary: bool = False
 
 
 class ExplainFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,6 +135,8 @@ class ExplainFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         imports: What the file imports, as written.
         imported_by: Files that import it.
         calls: Definitions of the project that it calls.
+        other_calls: What else it calls, as written: of libraries, built in, or of what cannot be
+            told without running it.
         callers: Places that call it.
         findings: Findings in what is explained.
         frames: Places of a traceback.
@@ -151,6 +157,7 @@ class ExplainFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     imports: tuple[str, ...] = ()
     imported_by: tuple[str, ...] = ()
     calls: tuple[RelatedSymbol, ...] = ()
+    other_calls: tuple[str, ...] = ()
     callers: tuple[CallSite, ...] = ()
     findings: tuple[Finding, ...] = ()
     frames: tuple[FrameFacts, ...] = ()

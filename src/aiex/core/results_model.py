@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from aiex.core.results_explain import CostEstimate
+
 __all__ = ["KnownModelView", "ModelResult", "ModelView", "ProviderView"]
 
 
@@ -77,6 +79,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         was_there: Whether there was nothing to do.
         text: For `test`, what the model said.
         ms: For `test`, milliseconds to the end of its reply.
+        estimates: For a dry run of `test`, what it would cost at each provider.
         price_version: For `update`, the version of the price table in force.
         priced_models: For `update`, how many models it knows.
     """
@@ -90,5 +93,6 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     was_there: bool = False
     text: str = ""
     ms: int = 0
+    estimates: tuple[CostEstimate, ...] = ()
     price_version: str = ""
     priced_models: int = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 __all__ = [
+    "REQUEST_SCHEMA",
     "NotChecked",
     "Passthrough",
     "Principal",
@@ -15,7 +16,11 @@ __all__ = [
     "RunOptions",
     "Span",
     "ToolRun",
+    "When",
 ]
+
+When = Annotated[datetime, msgspec.Meta(tz=True)]
+"""An aware time; text without a zone is refused where it is decoded."""
 
 Role = Literal["viewer", "developer", "operator", "admin", "auditor"]
 
@@ -92,6 +97,11 @@ class Passthrough(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+REQUEST_SCHEMA: Final = 1
+"""Version of `Request` that this Aiex makes and the newest that it takes. Fields that are only
+added do not change it, since who does not know them may pass them over."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that somebody asks for.
 
@@ -114,12 +124,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     arguments: msgspec.Raw
     principal: Principal
     root: str | None = None
-    deadline: datetime | None = None
+    deadline: When | None = None
     options: RunOptions = RunOptions()
     session: str | None = None
     idempotency_key: str | None = None
     passthrough: Passthrough | None = None
-    schema: int = 1
+    schema: int = REQUEST_SCHEMA
 
 
 class ToolRun(msgspec.Struct, frozen=True, kw_only=True):

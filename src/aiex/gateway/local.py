@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from aiex.assistant import Verb
 from aiex.core import (
+    REQUEST_SCHEMA,
     AiexError,
     ConflictError,
     DeadlineError,
@@ -159,12 +160,18 @@ class LocalGateway:
         if self._tasks is None:
             msg = "the gateway is not open: enter it with `async with` first"
             raise RuntimeError(msg)
+        if request.schema > REQUEST_SCHEMA:
+            raise UsageError(
+                f"the request was made by a newer Aiex (schema {request.schema}; this one knows "
+                f"{REQUEST_SCHEMA})",
+                hint="upgrade this Aiex",
+            )
         if request.id in self._requests:
             raise ConflictError(f"request {request.id} was submitted before")
         verb = self._verb(request.verb)
         try:
             arguments = msgspec.json.decode(request.arguments, type=verb.arguments_type)
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:
             raise UsageError(f"the arguments of {request.verb} do not fit: {error}") from error
         seconds = self._seconds_left(request.deadline)
         running = _Running(request, self._clock)

@@ -36,6 +36,7 @@ class Attempt:
         endpoint: Who is asked.
         estimate: What it was thought to need.
         number: 1 for the first try of the call.
+        call_id: Identifier of the record that is kept of it.
         counter: Counts what came of a reply that was cut.
         pricing: Prices it.
 
@@ -44,6 +45,7 @@ class Attempt:
         endpoint: Who is asked.
         estimate: What it was thought to need.
         number: 1 for the first try of the call.
+        call_id: Identifier of the record that is kept of it.
         finish: The end of the reply; `None` until it has come.
         has_content: Whether any of the reply was seen.
         usage: What it is billed for; `None` if unknown. Known once `conclude` was called.
@@ -58,6 +60,7 @@ class Attempt:
         estimate: Estimate,
         *,
         number: int,
+        call_id: str,
         counter: TokenCounter,
         pricing: Pricing,
     ) -> None:
@@ -65,6 +68,7 @@ class Attempt:
         self.endpoint = endpoint
         self.estimate = estimate
         self.number = number
+        self.call_id = call_id
         self._counter = counter
         self._pricing = pricing
         self._first_token: float | None = None
@@ -140,15 +144,13 @@ class Attempt:
             is_estimate=self.is_estimate,
         )
 
-    def record(
-        self, request: Request, *, call_id: str, at: datetime, seconds: float, outcome: str
-    ) -> CallRecord:
+    def record(self, request: Request, *, at: datetime, seconds: float, outcome: str) -> CallRecord:
         """Return what is kept of it."""
         finish = self.finish
         keeps_words = request.options.record_prompts
         first = self._first_token
         return CallRecord(
-            id=call_id,
+            id=self.call_id,
             request_id=request.id,
             at=at,
             user=request.principal.user,

@@ -188,6 +188,7 @@ class Coordinator:
                     model=endpoint.model,
                     reason=run.reason,
                     attempt=attempt.number,
+                    call_id=attempt.call_id,
                     estimated_input_tokens=attempt.estimate.input_tokens,
                 )
                 async with aclosing(self._try(attempt, request, run.ends_at)) as deltas:
@@ -258,6 +259,7 @@ class Coordinator:
             endpoint,
             self._estimate(call, endpoint),
             number=run.attempts + 1,
+            call_id=new_id("call", now=self._clock.now(), entropy=os.urandom(10)),
             counter=self._counter,
             pricing=self._pricing,
         )
@@ -300,7 +302,6 @@ class Coordinator:
                 await self._sink.record(
                     attempt.record(
                         request,
-                        call_id=new_id("call", now=at, entropy=os.urandom(10)),
                         at=at,
                         seconds=self._clock.monotonic() - started,
                         outcome=outcome,

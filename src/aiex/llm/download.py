@@ -6,6 +6,7 @@ while the server's validator says that the file is still the same.
 
 from __future__ import annotations
 
+import base64
 import errno
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -106,10 +107,11 @@ async def _fetch(
     if begin and origin is not None:
         headers = {"Range": f"bytes={begin}-", "If-Range": origin.validator}
     login = access.logins.get(urlsplit(url).hostname or "")
-    auth = None if login is None else aiohttp.BasicAuth(*login)
+    if login is not None:  # aiohttp does not take it along to another host
+        headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
     host = urlsplit(url).hostname
     try:
-        async with session.get(url, headers=headers, auth=auth) as response:
+        async with session.get(url, headers=headers) as response:
             if response.status == 416:  # what we have is not the beginning of what they have
                 await anyio.to_thread.run_sync(_discard, part)
                 raise UnavailableError(f"{host} has another file now", transient=True)

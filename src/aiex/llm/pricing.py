@@ -143,6 +143,10 @@ class Pricing:
         """Where the prices are from."""
         return self._table.version
 
+    def knows(self, provider: str, model: str) -> bool:
+        """Return whether *model* is the name of a model that is priced for *provider*."""
+        return f"{provider}:{model}" in self._overrides or self._find(provider, model) is not None
+
     def window(self, provider: str, model: str) -> int | None:
         """Return the largest prompt in tokens; `None` if unknown."""
         found = self._find(provider, model)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 import msgspec
 
-from aiex.core import AiexError, NotFoundError, RunOptions, UnavailableError, UsageError
+from aiex.core import (
+    AiexError,
+    NotFoundError,
+    RunOptions,
+    UnavailableError,
+    UsageError,
+    nearest,
+)
 from aiex.llm.ports import Adapter, Endpoint, ModelInfo
 from aiex.llm.pricing import Pricing
 
@@ -33,7 +40,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         model: Model to take when none is named; `None` to ask the provider.
         missing: What keeps it from being used, such as a key; `None` if nothing known does.
         has_after_all: Asked only when it was named: whether what is missing is there in a place
-            that is slow to look into, such as a keyring.
+            that is slow to look into, such as a keyring; may block.
+        unlock: Called before its adapter is opened, for what may block, such as a keyring.
         must_answer: Whether to try it before it is chosen without having been named.
         is_loopback: Whether it is reached without leaving this machine.
     """
@@ -43,6 +51,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     missing: str | None = None
     has_after_all: Callable[[], bool] = lambda: False
+    unlock: Callable[[], None] | None = None
     must_answer: bool = False
     is_loopback: bool = False
 
@@ -103,9 +112,11 @@ class Providers:
             UsageError: There is no provider of this name.
             UnavailableError: It cannot be used, for want of a key or an extra.
         """
-        provider = self._named(name)
+        provider = await self._named(name)
         async with self._lock:
             if name not in self._open:
+                if provider.unlock is not None:
+                    await anyio.to_thread.run_sync(provider.unlock)
                 adapter = provider.open()
                 self._open[name] = await self._exits.enter_async_context(adapter)
             return self._open[name]
@@ -122,7 +133,7 @@ class Providers:
             return [await self._named_endpoint(named, options)]
         allowed = [p for p in self._known.values() if p.is_loopback or not options.offline]
         ready = [p for p in allowed if p.missing is None]
-        reached = await self._that_answer(ready)
+        reached = await self._that_answer(ready, asks_all=options.dry_run)
         endpoints = [e for e in [await self._endpoint_of(p) for p in reached] if e is not None]
         if not endpoints:
             raise UnavailableError("no model can be reached.", hint=_ADVICE)
@@ -160,19 +171,21 @@ class Providers:
             is_loopback=provider.is_loopback,
         )
 
-    def _named(self, name: str) -> Provider:
+    async def _named(self, name: str) -> Provider:
         provider = self._known.get(name)
         if provider is None:
-            near = difflib.get_close_matches(name, self._known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"providers: {', '.join(self._known)}"
+            near = nearest(name, self._known, cutoff=0.6)
+            hint = f"did you mean {near}?" if near else f"providers: {', '.join(self._known)}"
             raise UsageError(f"there is no provider {name!r}", hint=hint)
-        if provider.missing is not None and not provider.has_after_all():
+        if provider.missing is None:
+            return provider
+        if not await anyio.to_thread.run_sync(provider.has_after_all):
             raise UnavailableError(f"{name} cannot be used: {provider.missing}", hint=_ADVICE)
         return provider
 
     async def _named_endpoint(self, model: str | None, options: RunOptions) -> Endpoint:
         name, model = await self._split(model, options)
-        provider = self._named(name)
+        provider = await self._named(name)
         if options.offline and not provider.is_loopback:
             raise UnavailableError(
                 f"{name} is not on this machine, and --offline opens no other connection",
@@ -197,7 +210,7 @@ class Providers:
         if options.provider is not None:
             return options.provider, model
         for name in self._known:
-            if self._pricing.window(name, model) is not None:
+            if self._pricing.knows(name, model):
                 return name, model
         served: dict[str, str] = {}
         for state in await self.states(offline=True):
@@ -207,13 +220,17 @@ class Providers:
         if model in served:
             return served[model], model
         known = [*served, *(m for name in self._known for m in self._pricing.models(name))]
+        import difflib  # noqa: PLC0415 - 3 ms that only a mistake needs
+
         near = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
         raise NotFoundError(
             f"no provider is known to serve {model!r}",
             hint=f"did you mean {' or '.join(near)}?" if near else "name it as provider:model",
         )
 
-    async def _that_answer(self, providers: Sequence[Provider]) -> list[Provider]:
+    async def _that_answer(
+        self, providers: Sequence[Provider], *, asks_all: bool
+    ) -> list[Provider]:
         answers: set[str] = set()
 
         async def probe(provider: Provider) -> None:
@@ -228,8 +245,9 @@ class Providers:
         # Once one is sure to answer, nothing behind it needs to be tried.
         sure = next((n for n, p in enumerate(providers) if not p.must_answer), len(providers))
         async with anyio.create_task_group() as tasks:
-            for provider in providers[:sure]:
-                tasks.start_soon(probe, provider)
+            for provider in providers if asks_all else providers[:sure]:
+                if provider.must_answer:
+                    tasks.start_soon(probe, provider)
         return [p for p in providers if p.name in answers or not p.must_answer]
 
     async def _endpoint_of(self, provider: Provider) -> Endpoint | None:

@@ -186,8 +186,12 @@ async def _get_file(source: _Source, part: Path, whole: Path) -> AsyncGenerator[
 async def _fetch(
     name: str, url: str, part: Path, access: Access, size: int | None
 ) -> AsyncGenerator[Progress, None]:
+    has_room = False
     async with aclosing(download(url, part, access=access, size=size)) as steps:
         async for done, total in steps:
+            if total is not None and not has_room:
+                await anyio.to_thread.run_sync(_check_room, part, total)
+                has_room = True
             yield Progress(stage=f"fetch {name}", done=done, total=total, unit="bytes")
 
 

@@ -19,6 +19,7 @@ from aiex.core import (
     Actor,
     AiexError,
     AuditRecord,
+    ConflictError,
     FileEdit,
     NotFoundError,
     PathRefusedError,
@@ -28,7 +29,7 @@ from aiex.core import (
 from aiex.sandbox.audit.log import AuditLog
 from aiex.sandbox.journal import Applied, ChangeJournal, Recovered, Target
 from aiex.sandbox.openat import EscapeError, open_beneath
-from aiex.sandbox.paths import Access, printable, protected_by, split_path
+from aiex.sandbox.paths import Access, folded, printable, protected_by, split_path
 from aiex.sandbox.walk import Scan, ScanEntry, entry_of, walk
 
 __all__ = ["FileContent", "FilePolicy", "Files"]
@@ -105,7 +106,7 @@ class Files:
     ) -> None:
         self._root_path = os.path.realpath(root)
         self._policy = policy
-        self._protected = frozenset(name.casefold() for name in policy.protected)
+        self._protected = frozenset(map(folded, policy.protected))
         self._audit = audit
         self._actor = actor
         self._op_id = op_id
@@ -147,14 +148,15 @@ class Files:
 
         Args:
             path: File.
-            limit: Most bytes; `None` for the policy's.
+            limit: Most bytes; `None` for the policy's, which it can only narrow.
 
         Raises:
             NotFoundError: There is no such file.
             PathRefusedError: It is outside, protected, no regular file, or too large.
         """
         with self._recorded("read", path) as done:
-            content = self._read(path, limit or self._policy.max_file_bytes)
+            most = self._policy.max_file_bytes
+            content = self._read(path, most if limit is None else min(limit, most))
             done(path=content.path, bytes=len(content.content), before=content.sha256)
             return content
 
@@ -164,11 +166,11 @@ class Files:
         left = self._policy.max_total_bytes
         for path in paths:
             try:
-                content = self.read(path, limit=min(left, self._policy.max_file_bytes))
+                content = self.read(path, limit=left)
             except (NotFoundError, PathRefusedError) as error:
                 found.append(error)
             else:
-                left = max(1, left - len(content.content))
+                left -= len(content.content)
                 found.append(content)
         return found
 
@@ -190,14 +192,22 @@ class Files:
             return entry_of("/".join(names), status)
 
     def exists(self, path: str) -> bool:
-        """Return whether *path* is a regular file or a folder that may be looked at."""
-        try:
-            with self._recorded("exists", path):
-                handle, _ = self._open(path, "read")
-        except NotFoundError:
-            return False
-        os.close(handle)
-        return True
+        """Return whether *path* is a regular file or a folder.
+
+        Raises:
+            PathRefusedError: It is outside or protected, or may not be opened.
+        """
+        with self._recorded("exists", path) as done:
+            try:
+                handle, names = self._open(path, "read")
+            except NotFoundError:
+                return False
+            try:
+                done(path="/".join(names))
+                mode = os.fstat(handle).st_mode
+                return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+            finally:
+                os.close(handle)
 
     def scan(self, paths: Sequence[str] = (".",), *, ignored: bool = False) -> Scan:
         """Return the regular files below *paths*, sorted, and what was passed by.
@@ -221,12 +231,14 @@ class Files:
                     ignored=ignored,
                     most=self._policy.max_entries,
                     protected=self._protected,
+                    portable=self._portable,
                 )
             except OSError as error:
                 raise self._problem(error, ", ".join(paths)) from error
             listing = hashlib.sha256()
             for entry in scan.entries:
-                listing.update(f"{entry.path}\0{entry.size}\0{entry.mtime_ns}\n".encode())
+                line = f"{entry.path}\0{entry.size}\0{entry.mtime_ns}\n"
+                listing.update(line.encode("utf-8", "surrogateescape"))
             done(count=len(scan.entries), before=listing.hexdigest())
             return scan
 
@@ -257,14 +269,15 @@ class Files:
         """
         op_id = op_id or self._op_id
         targets = self._targets(edits)
+        started = time.perf_counter_ns()
         try:
-            for target in targets:
-                self._write_record(op_id, "intent", target)
-            started = time.perf_counter_ns()
-            applied = self._journal.apply(op_id, targets)
-            took = (time.perf_counter_ns() - started) // 1000
-            for target in targets:
-                self._write_record(op_id, "op", target, dur_us=took)
+            self._write_records(op_id, "intent", targets)
+            try:
+                applied = self._journal.apply(op_id, targets, self._root)
+            except AiexError as error:
+                self._write_records(op_id, "op", targets, started=started, refused=error)
+                raise
+            self._write_records(op_id, "op", targets, started=started)
             self._audit.flush()
             return applied
         finally:
@@ -317,20 +330,29 @@ class Files:
             raise PathRefusedError(
                 f"{printable(edit.path)} names no file", path=printable(edit.path), rule="no_file"
             )
-        current: FileContent | None = None
         try:
             current = self._read(edit.path, self._policy.max_file_bytes, access="write")
         except NotFoundError:
-            pass
-        else:
-            # A link inside the root is followed once, here; what it leads to is what is written.
-            names = tuple(current.path.split("/"))
-        directory, missing = self._parent(names[:-1], edit.path)
+            directory, names, missing = self._parent(names, edit.path)
+            return Target.checked(edit, names=names, directory=directory, missing=missing, now=None)
+        # A link inside the root is followed once, here; what it leads to is what is written.
+        names = tuple(current.path.split("/"))
+        directory, found, missing = self._parent(names, edit.path)
+        if found != names or missing:
+            os.close(directory)
+            raise ConflictError(f"the folder of {printable(edit.path)} is being moved")
         return Target.checked(edit, names=names, directory=directory, missing=missing, now=current)
 
-    def _parent(self, names: tuple[str, ...], path: str) -> tuple[int, tuple[str, ...]]:
-        """Return a handle of the deepest folder of *names* that exists, and the names below it."""
-        for depth in range(len(names), -1, -1):
+    def _parent(
+        self, names: tuple[str, ...], path: str
+    ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
+        """Return where the file *names* goes.
+
+        Returns:
+            A handle of the deepest folder on the way that exists, the file's names with links
+            resolved, and those of its folders that are missing.
+        """
+        for depth in range(len(names) - 1, -1, -1):
             try:
                 handle, resolved = open_beneath(
                     self._root, names[:depth], os.O_RDONLY | os.O_DIRECTORY, portable=self._portable
@@ -339,23 +361,42 @@ class Files:
                 continue
             except OSError as error:
                 raise self._problem(error, path) from error
-            self._refuse_protected((*resolved, *names[depth:]), "write", path)
-            return handle, names[depth:]
+            rest = names[depth:]
+            try:
+                self._refuse_protected((*resolved, *rest), "write", path)
+                if ".." in rest:
+                    raise NotFoundError(
+                        f"{printable(path)} goes up from a folder that is not there"
+                    )
+            except AiexError:
+                os.close(handle)
+                raise
+            return handle, (*resolved, *rest), rest[:-1]
         raise NotFoundError("the root folder is gone")
 
     def _names(self, path: str, access: Access) -> tuple[str, ...]:
         if path.startswith("/"):
-            inside = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
-            inside = os.path.join(inside, os.path.basename(path))  # noqa: PTH118, PTH119
-            for known, root in ((path, self._root_path), (inside, self._root_path)):
-                if known == root:
-                    return ()
-                if known.startswith(root.rstrip("/") + "/"):
-                    path = known[len(root.rstrip("/")) + 1 :]
-                    break
+            path = self._relative(path)
         names = split_path(path)
         self._refuse_protected(names, access, path)
         return names
+
+    def _relative(self, path: str) -> str:
+        """Return an absolute path as relative to the root if it is inside, unchanged otherwise.
+
+        Links above the root may name it otherwise; where the result leads is for the kernel.
+        """
+        root = self._root_path.rstrip("/")
+        known = [path]
+        try:
+            folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+            known.append(os.path.join(folder, os.path.basename(path)))  # noqa: PTH118, PTH119
+        except (OSError, ValueError):  # a link that changed as it was read, a NUL, a surrogate
+            pass
+        for one in known:
+            if one.startswith(f"{root}/") or one == root:
+                return one[len(root) + 1 :] or "."
+        return path
 
     def _refuse_protected(self, names: tuple[str, ...], access: Access, path: str) -> None:
         name = protected_by(names, access, self._protected)
@@ -375,41 +416,41 @@ class Files:
             handle, resolved = open_beneath(self._root, names, flags, portable=self._portable)
         except OSError as error:
             raise self._problem(error, path) from error
-        try:
-            self._refuse_protected(resolved, access, path)
-        except PathRefusedError:
-            os.close(handle)
-            raise
+        if resolved is not names:  # a link was followed
+            try:
+                self._refuse_protected(resolved, access, path)
+            except PathRefusedError:
+                os.close(handle)
+                raise
         return handle, resolved
 
     def _read(self, path: str, limit: int, *, access: Access = "read") -> FileContent:
+        content, status, names = self._guarded(path, limit, access)
+        return FileContent(
+            path="/".join(names),
+            content=content,
+            sha256=digest_of(content),
+            mode=stat.S_IMODE(status.st_mode),
+            mtime_ns=status.st_mtime_ns,
+        )
+
+    def _guarded(
+        self, path: str, limit: int, access: Access
+    ) -> tuple[bytes, os.stat_result, tuple[str, ...]]:
+        """Return a regular file's bytes, what the directory said of it then, and its names."""
         handle, names = self._open(path, access)
         try:
+            before = os.fstat(handle)
             for _ in range(_READ_TRIES):
-                before = os.fstat(handle)
-                self._must_be_regular(before, path)
-                if before.st_nlink > 1 and self._policy.hardlinks == "deny" and access == "read":
-                    raise PathRefusedError(
-                        f"{printable(path)} has {before.st_nlink} names (hard links)",
-                        path=printable(path),
-                        rule="hardlink",
-                    )
-                if before.st_size > limit:
-                    raise PathRefusedError(
-                        f"{printable(path)} has {before.st_size} bytes, over the limit of {limit}",
-                        path=printable(path),
-                        rule="too_large",
-                    )
+                self._must_be_readable(before, path, limit, access)
                 content = _read_all(handle, before.st_size)
                 after = os.fstat(handle)
-                if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, len(content)):
-                    return FileContent(
-                        path="/".join(names),
-                        content=content,
-                        sha256=digest_of(content),
-                        mode=stat.S_IMODE(after.st_mode),
-                        mtime_ns=after.st_mtime_ns,
-                    )
+                if (
+                    before.st_mtime_ns == after.st_mtime_ns
+                    and before.st_size == after.st_size == len(content)
+                ):
+                    return content, after, names
+                before = after
             raise PathRefusedError(
                 f"{printable(path)} is being written all the time",
                 path=printable(path),
@@ -418,6 +459,24 @@ class Files:
             )
         finally:
             os.close(handle)
+
+    def _must_be_readable(
+        self, status: os.stat_result, path: str, limit: int, access: Access
+    ) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            self._must_be_regular(status, path)
+        if status.st_nlink > 1 and access == "read" and self._policy.hardlinks == "deny":
+            raise PathRefusedError(
+                f"{printable(path)} has {status.st_nlink} names (hard links)",
+                path=printable(path),
+                rule="hardlink",
+            )
+        if status.st_size > limit:
+            raise PathRefusedError(
+                f"{printable(path)} has {status.st_size} bytes, over the limit of {max(limit, 0)}",
+                path=printable(path),
+                rule="too_large",
+            )
 
     def _must_be_regular(self, status: os.stat_result, path: str) -> None:
         if not stat.S_ISREG(status.st_mode):
@@ -434,6 +493,8 @@ class Files:
             )
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return NotFoundError(f"there is no {shown}")
+        if error.errno in {errno.ENXIO, errno.ENODEV}:  # a socket, or a device without a driver
+            return PathRefusedError(f"{shown} is no regular file", path=shown, rule="not_a_file")
         if error.errno == errno.ELOOP:
             return PathRefusedError(f"{shown} is a link to itself", path=shown, rule="link_loop")
         return PathRefusedError(
@@ -459,11 +520,11 @@ class Files:
             if path is not None:
                 shown["path"] = printable(path)
 
-        refused: PathRefusedError | None = None
+        failed: AiexError | None = None
         try:
             yield done
-        except PathRefusedError as error:
-            refused = error
+        except AiexError as error:
+            failed = error
             raise
         finally:
             self._audit.record(
@@ -473,30 +534,42 @@ class Files:
                     actor=self._actor,
                     op=op,
                     root_id=self._root_id,
-                    decision="allow" if refused is None else "deny",
-                    rule=None if refused is None else refused.rule,
-                    reason=None if refused is None else refused.message,
+                    decision="deny" if isinstance(failed, PathRefusedError) else "allow",
+                    rule=failed.rule if isinstance(failed, PathRefusedError) else None,
+                    reason=None if failed is None else failed.message,
                     dur_us=(time.perf_counter_ns() - started) // 1000,
                     **shown,  # type: ignore[arg-type]
                 )
             )
 
-    def _write_record(
-        self, op_id: str, kind: Literal["intent", "op"], target: Target, dur_us: int = 0
+    def _write_records(
+        self,
+        op_id: str,
+        kind: Literal["intent", "op"],
+        targets: Sequence[Target],
+        *,
+        started: int | None = None,
+        refused: AiexError | None = None,
     ) -> None:
-        after = target.edit.after
+        took = 0 if started is None else (time.perf_counter_ns() - started) // 1000
         self._audit.record(
-            AuditRecord(
-                op_id=op_id,
-                kind=kind,
-                actor=self._actor,
-                op="delete" if after is None else "write",
-                path=printable("/".join(target.names)),
-                root_id=self._root_id,
-                bytes=None if after is None else len(after),
-                sha256_before=target.edit.before_sha256,
-                sha256_after=None if after is None else digest_of(after),
-                dur_us=dur_us,
+            *(
+                AuditRecord(
+                    op_id=op_id,
+                    kind=kind,
+                    actor=self._actor,
+                    op="delete" if target.edit.after is None else "write",
+                    path=printable(target.entry.path),
+                    root_id=self._root_id,
+                    decision="allow" if refused is None else "deny",
+                    rule=None if refused is None else refused.code,
+                    reason=None if refused is None else refused.message,
+                    bytes=None if target.edit.after is None else target.entry.after_size,
+                    sha256_before=target.entry.before,
+                    sha256_after=target.entry.after,
+                    dur_us=took,
+                )
+                for target in targets
             )
         )
 

@@ -1,15 +1,19 @@
 """Reading a repository that nobody vouches for: history and trees, nothing that it could run.
 
 Only commands that start no filter, text conversion, diff program, hook, pager or monitor are
-used (measured: ls-files, ls-tree, log --numstat, cat-file, rev-parse, merge-base); what a
-configuration could still switch on is switched off by the environment. The working tree is never
-compared by git: its blobs are computed here.
+used (measured: ls-files, ls-tree, log --numstat, cat-file, rev-parse, merge-base,
+for-each-ref); what a configuration could still switch on is switched off by the environment,
+above all every protocol:
+a repository that says that it is a partial clone has git fetch what is missing, by a program that
+it names itself. The working tree is never compared by git: its blobs are computed here. History
+is read with no working tree at all, since git looks there for attributes and mail addresses, and
+waits for ever if they are pipes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,22 +26,54 @@ from aiex.sandbox.paths import printable
 __all__ = ["Churn", "Git", "Repository"]
 
 _OVERRIDES = {
-    "core.fsmonitor": "false",
-    "core.untrackedCache": "false",
-    "core.hooksPath": "/dev/null",
+    "core.alternateRefsCommand": "true",
+    "core.askPass": "true",
     "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
     "core.pager": "cat",
     "core.sshCommand": "false",
-    "core.askPass": "true",
-    "core.alternateRefsCommand": "true",
+    "core.untrackedCache": "false",
     "credential.helper": "",
     "diff.external": "",
+    "diff.ignoreSubmodules": "all",
+    "diff.orderFile": "/dev/null",
+    "diff.submodule": "short",
     "gpg.program": "false",
+    "gpg.ssh.program": "false",
+    "gpg.x509.program": "false",
+    "i18n.logOutputEncoding": "UTF-8",
+    "log.follow": "false",
+    "log.mailmap": "false",
+    "log.showRoot": "true",
     "log.showSignature": "false",
+    "mailmap.file": "/dev/null",
     "protocol.allow": "never",
+    "safe.bareRepository": "explicit",
+    "safe.directory": "*",
+    "submodule.recurse": "false",
     "uploadpack.packObjectsHook": "",
 }
+_ENVIRONMENT = {
+    "GIT_ALLOW_PROTOCOL": "none",  # unlike protocol.allow, no protocol.<name>.allow overrides it
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_LITERAL_PATHSPECS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C.UTF-8",
+    "GIT_CONFIG_COUNT": str(len(_OVERRIDES)),
+    **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(_OVERRIDES)},
+    **{f"GIT_CONFIG_VALUE_{number}": value for number, value in enumerate(_OVERRIDES.values())},
+}
 _LOG_MARK = "\x01"
+_QUICK = 10.0  # seconds for what reads no history
+_MOST_LOG = 128 << 20
+_LATEST = 253402300799  # the last second of the year 9999, where Python's dates end
 
 
 class Repository(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,12 +141,12 @@ class Git:
             "--show-prefix",
         )
         lines = asked.stdout.decode("utf-8", "surrogateescape").split("\n")
-        if asked.exit or lines[0] != "true":
+        if asked.exit or lines[0] != "true" or len(lines) < 5:
             return None
         head = await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return Repository(
             head=head.stdout.decode().strip() or None,
-            prefix=lines[3],
+            prefix="\n".join(lines[3:-1]),
             is_shallow=lines[1] == "true",
             object_format=lines[2],
             version=version,
@@ -133,6 +169,15 @@ class Git:
                 hint="name a commit, a branch or a tag",
             )
         return found.stdout.decode().strip()
+
+    async def branches(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the commits of those of *names* (`main`, `origin/main`) that are branches."""
+        refs = {f"refs/{kind}/{name}": name for name in names for kind in ("heads", "remotes")}
+        listed = await self._git(
+            "for-each-ref", "--format=%(refname) %(objectname)", "--", *refs, check=True
+        )
+        found = [line.split(" ") for line in listed.stdout.decode().splitlines()]
+        return {refs[ref]: commit for ref, commit in found if ref in refs}
 
     async def merge_base(self, revision: str) -> str:
         """Return the newest commit that *revision* and HEAD share; *revision* if they share none.
@@ -191,24 +236,33 @@ class Git:
         Args:
             since: Oldest commit that counts, as git reads dates; `None` for all of them.
         """
-        window = [f"--since={since}"] if since else []
+        found = await self.repository()
+        folder = await self._git("rev-parse", "--absolute-git-dir")
+        if found is None or folder.exit:
+            return {}
         log = await self._git(
             "log",
+            "--no-ext-diff",
+            "--no-textconv",
             "--no-show-signature",
+            "--no-mailmap",
             f"--format={_LOG_MARK}%ct %ae",
             "--numstat",
             "-z",
             "--find-renames",
             "--no-merges",
-            "--relative",
-            *window,
+            *([f"--relative={found.prefix}"] if found.prefix else []),
+            *([f"--since={since}"] if since else []),
             "HEAD",
             "--",
-            ".",
+            *([found.prefix] if found.prefix else []),
+            without_tree=folder.stdout[:-1].decode("utf-8", "surrogateescape"),
         )
-        if log.exit:
+        if log.exit and not log.truncated:
             return {}
-        return _churn(log.stdout)
+        # What was cut off the end is the oldest history; the last entry may be cut itself.
+        whole = log.stdout[: log.stdout.rfind(b"\0") + 1] if log.truncated else log.stdout
+        return _churn(whole)
 
     @staticmethod
     def blob_id(content: bytes, object_format: str = "sha1") -> str:
@@ -223,36 +277,33 @@ class Git:
         digest.update(content)
         return digest.hexdigest()
 
-    async def _git(self, *arguments: str, stdin: bytes = b"", check: bool = False) -> CommandResult:
-        overrides = {**_OVERRIDES, "safe.directory": "*"}
-        environment = {
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "GIT_ATTR_NOSYSTEM": "1",
-            "GIT_OPTIONAL_LOCKS": "0",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_NO_LAZY_FETCH": "1",
-            "GIT_NO_REPLACE_OBJECTS": "1",
-            "GIT_LITERAL_PATHSPECS": "1",
-            "LC_ALL": "C.UTF-8",
-            "GIT_CONFIG_COUNT": str(len(overrides)),
-        }
-        for number, (key, value) in enumerate(overrides.items()):
-            environment[f"GIT_CONFIG_KEY_{number}"] = key
-            environment[f"GIT_CONFIG_VALUE_{number}"] = value
-        quiet = ("--no-ext-diff", "--no-textconv") if arguments[0] == "log" else ()
+    async def _git(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        check: bool = False,
+        without_tree: str | None = None,
+    ) -> CommandResult:
+        """Run git; *without_tree* is the repository to read with no working tree at all."""
+        environment, cwd = _ENVIRONMENT, self._root
+        if without_tree is not None:
+            nowhere = {"GIT_DIR": without_tree, "GIT_WORK_TREE": "/nonexistent"}
+            environment, cwd = {**_ENVIRONMENT, **nowhere}, Path("/")
+        is_history = arguments[0] in {"log", "cat-file"}
+        timeout = self._timeout if is_history else min(_QUICK, self._timeout)
         result = await run_command(
             Command(
-                argv=("git", "--no-pager", arguments[0], *quiet, *arguments[1:]),
-                cwd=self._root,
+                argv=("git", "--no-pager", *arguments),
+                cwd=cwd,
+                project=self._root,
                 stdin=stdin,
                 environment=environment,
-                timeout=self._timeout,
-                max_output_bytes=512 << 20,
+                timeout=timeout,
+                max_output_bytes=_MOST_LOG if arguments[0] == "log" else 512 << 20,
             )
         )
         if result.timed_out:
-            raise NotFoundError(f"git {arguments[0]} took longer than {self._timeout:g} s")
+            raise NotFoundError(f"git {arguments[0]} took longer than {timeout:g} s")
         if check and (result.exit or result.truncated):
             said = result.stderr.decode("utf-8", "replace").strip()
             raise NotFoundError(f"git {arguments[0]} failed: {printable(said)}")
@@ -280,13 +331,13 @@ def _churn(raw: bytes) -> dict[str, Churn]:
         field = field.lstrip("\n")  # noqa: PLW2901 - a separator of git's, no part of the value
         if field.startswith(_LOG_MARK):
             stamp, _, author = field[1:].partition(" ")
-            at = int(stamp)
+            at = min(max(int(stamp or 0), 0), _LATEST)
             continue
         if field.count("\t") < 2:
             continue
         added, deleted, path = field.split("\t", 2)
         if not path:
-            old, path = next(fields), next(fields)
+            old, path = next(fields, ""), next(fields, "")
             today[old] = today.get(path, path)
         count = counts.setdefault(today.get(path, path), _Count())
         count.commits += 1

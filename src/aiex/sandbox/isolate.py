@@ -23,6 +23,7 @@ from aiex.sandbox.openat import has_openat2
 
 __all__ = ["Command", "CommandResult", "IsolationStatus", "isolation_status", "run_command"]
 
+_LAST_WORDS = 1.0  # seconds for pipes to run empty once the command has ended
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SYSTEMROOT")
 
 
@@ -30,8 +31,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """What to run.
 
     Attributes:
-        argv: Program and arguments; never goes through a shell.
+        argv: Program and arguments; never goes through a shell. The program is an absolute path,
+            or a bare name that is looked up in the folders of PATH that are absolute and not
+            below *project*.
         cwd: Folder to run in; `None` for the root of the file system.
+        project: Folder whose programs are not looked up; `None` for *cwd*.
         stdin: Bytes for its standard input.
         environment: Variables besides PATH, locale and time zone.
         timeout: Seconds until it is ended.
@@ -40,6 +44,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     argv: tuple[str, ...]
     cwd: Path | None = None
+    project: Path | None = None
     stdin: bytes = b""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     timeout: float = 60.0
@@ -86,7 +91,9 @@ class IsolationStatus(msgspec.Struct, frozen=True, kw_only=True):
 @functools.cache
 def _setpriv() -> str | None:
     """Return the program that sets the parent-death signal without a fork of ours."""
-    return shutil.which("setpriv") if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return None
+    return shutil.which("setpriv", path=_search_path(None))
 
 
 def isolation_status() -> IsolationStatus:
@@ -109,29 +116,37 @@ async def run_command(command: Command) -> CommandResult:
     Raises:
         NotFoundError: The program is not there.
     """
-    program = shutil.which(command.argv[0], path=_environment({})["PATH"])
-    if program is None:
-        raise NotFoundError(f"{command.argv[0]} is not installed")
-    setpriv = _setpriv()
-    guard = (setpriv, "--pdeathsig", "KILL", "--") if setpriv is not None else ()
     started = time.monotonic()
-    process = await anyio.open_process(
-        [*guard, program, *command.argv[1:]],
-        stdin=PIPE if command.stdin else DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-        cwd=command.cwd or "/",
-        env=_environment(command.environment),
-        start_new_session=True,
-    )
+    argv, environment = await anyio.to_thread.run_sync(_looked_up, command)
+    try:
+        process = await anyio.open_process(
+            argv,
+            stdin=PIPE if command.stdin else DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            cwd=command.cwd or "/",
+            env=environment,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # no such folder, too many arguments, a NUL in one
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NotFoundError(f"{command.argv[0]} cannot be started: {reason}") from error
     out, err = _Kept(command.max_output_bytes), _Kept(command.max_output_bytes)
     try:
-        with anyio.move_on_after(command.timeout) as timer:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_feed, process, command.stdin)
-                tasks.start_soon(out.drain, process.stdout)
-                tasks.start_soon(err.drain, process.stderr)
-            await process.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_feed, process, command.stdin)
+            tasks.start_soon(out.drain, process.stdout)
+            tasks.start_soon(err.drain, process.stderr)
+            with anyio.move_on_after(command.timeout) as timer:
+                await process.wait()
+            # What it left running ends with it, and so do the pipes that are held open: all but
+            # those of a child that made a session of its own, which is not waited for.
+            _end_session(process.pid)
+            with anyio.move_on_after(_LAST_WORDS):
+                await process.wait()
+                await out.ended.wait()
+                await err.ended.wait()
+            tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             _end_session(process.pid)
@@ -147,11 +162,46 @@ async def run_command(command: Command) -> CommandResult:
     )
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+def _looked_up(command: Command) -> tuple[list[str], dict[str, str]]:
+    """Return the whole command line with its program's path, and the environment."""
+    environment = _environment(command.environment, command.project or command.cwd)
+    program = _program(command.argv[0], environment["PATH"])
+    setpriv = _setpriv()
+    guard = () if setpriv is None else (setpriv, "--pdeathsig", "KILL", "--")
+    return [*guard, program, *command.argv[1:]], environment
+
+
+def _program(name: str, path: str) -> str:
+    """Return the absolute path of the program *name*, which no folder of the project decides."""
+    if "/" in name and not name.startswith("/"):
+        raise NotFoundError(f"{name} is no bare name and no absolute path of a program")
+    program = shutil.which(name, path=path)
+    if program is None:
+        raise NotFoundError(f"{name} is not installed")
+    return program
+
+
+def _environment(extra: Mapping[str, str], project: Path | None) -> dict[str, str]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment.setdefault("PATH", os.defpath)
     environment.setdefault("LANG", "C.UTF-8")
+    environment["PATH"] = _search_path(project)
     return {**environment, "HOME": "/nonexistent", **extra}
+
+
+def _search_path(project: Path | None) -> str:
+    """Return PATH without what a project could put there: relative folders, and those below it.
+
+    The folder in which Aiex itself was started, where PATH has it relative, is a project's too.
+    """
+    below = None if project is None else os.path.realpath(project)
+    kept = []
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        if not folder.startswith("/"):
+            continue
+        real = os.path.realpath(folder)
+        if below is None or below == "/" or not f"{real}/".startswith(f"{below}/"):
+            kept.append(folder)
+    return os.pathsep.join(kept) or os.defpath
 
 
 def _end_session(pid: int) -> None:
@@ -174,12 +224,13 @@ class _Kept:
     def __init__(self, most: int) -> None:
         self.data = bytearray()
         self.dropped = False
+        self.ended = anyio.Event()
         self._most = most
 
     async def drain(self, stream: anyio.abc.ByteReceiveStream | None) -> None:
-        if stream is None:
-            return
-        async for piece in stream:
-            room = self._most - len(self.data)
-            self.data += piece[:room]
-            self.dropped = self.dropped or len(piece) > room
+        if stream is not None:
+            async for piece in stream:
+                room = self._most - len(self.data)
+                self.data += piece[:room]
+                self.dropped = self.dropped or len(piece) > room
+        self.ended.set()

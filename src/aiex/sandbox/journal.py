@@ -1,29 +1,48 @@
-"""Writing several files as one: prepared beside their places, noted down, then renamed.
+"""Writing several files as one: prepared beside their places, noted down, then put there.
 
-A change passes two marks in its journal file, both on disk before what follows:
+A change passes marks in its journal file, each on disk before what follows:
 
-1. `preparing`: the names of the temporary files. A kill now leaves the project as it was;
-   recovery removes them.
+1. `preparing`: the names of the temporary files and of the folders to make. A kill now leaves the
+   project as it was; recovery removes them.
 2. `prepared`: every temporary file is complete. A kill from now on is completed by recovery,
    except where a file was changed by somebody else in between: that one is left alone and named.
+3. `taking_back`, only when somebody changed a file while the change was written: what was written
+   is undone, by recovery if a kill cuts that too.
+
+A file's place and its new content are exchanged in one step where the file system can, so that
+what was in the place is still there to be looked at: a change that somebody made in the last
+moment is seen and put back. Where it cannot, a kill while a change is taken back leaves files that
+recovery names as a conflict. Changes of one root take turns, by a lock that ends with the process.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
-from aiex.core import ConflictError, FileEdit, RefusedError, StoreError, digest_of
+from aiex.core import (
+    AiexError,
+    ConflictError,
+    FileEdit,
+    RefusedError,
+    StoreBusyError,
+    StoreError,
+    digest_of,
+)
 from aiex.sandbox.openat import open_beneath
 from aiex.sandbox.paths import printable
+from aiex.sandbox.swap import exchange, move_new
 
 if TYPE_CHECKING:
     from aiex.sandbox.files import FileContent
@@ -31,6 +50,17 @@ if TYPE_CHECKING:
 __all__ = ["Applied", "ChangeJournal", "Recovered", "Target"]
 
 _NEW_FILE = 0o644
+_PERMISSIONS = 0o777  # no set-user-ID, set-group-ID or sticky bit on content that is new
+_BLOCK = 1 << 20
+_APPLY_WAIT = 30.0
+_RECOVER_WAIT = 5.0
+_LOCK_PAUSE = 0.002
+_KEPT_ATTRIBUTES = ("user.", "system.posix_acl_access")
+_OTHER = "something else"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_State = Literal["preparing", "prepared", "taking_back"]
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,17 +91,21 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
     path: str
-    temporary: str | None
-    """Name beside the file; `None` when it is deleted."""
+    temporary: str
+    """Name beside the file: of the new content, then of what was in its place."""
     before: str | None
+    before_size: int
     after: str | None
+    after_size: int
+    folders: int
+    """How many of the path's folders had to be made."""
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True):
     v: int
     op_id: str
     root: str
-    state: Literal["preparing", "prepared"]
+    state: _State
     entries: tuple[_Entry, ...]
 
 
@@ -83,8 +117,7 @@ class Target:
         names: Names of the file below the root, links resolved.
         directory: Handle of the deepest folder on the way that exists; owned.
         missing: Folders below it that must be made first.
-        mode: Permission bits that the file gets.
-        before: What is there now; `None` for no file.
+        now: What is there now; `None` for no file.
     """
 
     def __init__(
@@ -94,17 +127,26 @@ class Target:
         names: tuple[str, ...],
         directory: int,
         missing: tuple[str, ...],
-        mode: int,
-        before: bytes | None,
+        now: FileContent | None,
     ) -> None:
         self.edit = edit
         self.names = names
         self.directory = directory
         self.missing = missing
-        self.mode = mode
-        self.before = before
-        self.made: list[tuple[int, str]] = []
-        self.temporary: str | None = None
+        self._before = None if now is None else now.content
+        self._mode = edit.mode if edit.mode is not None else None if now is None else now.mode
+        self._made: list[tuple[int, str]] = []
+        self._exchanged = False
+        self._committed = False
+        self.entry = _Entry(
+            path="/".join(names),
+            temporary="",
+            before=edit.before_sha256,
+            before_size=0 if now is None else len(now.content),
+            after=None if edit.after is None else digest_of(edit.after),
+            after_size=0 if edit.after is None else len(edit.after),
+            folders=len(missing),
+        )
 
     @classmethod
     def checked(
@@ -131,15 +173,7 @@ class Target:
         if problem is not None:
             os.close(directory)
             raise ConflictError(f"{printable(edit.path)} {problem}")
-        mode = edit.mode if edit.mode is not None else now.mode if now is not None else _NEW_FILE
-        return cls(
-            edit,
-            names=names,
-            directory=directory,
-            missing=missing,
-            mode=mode,
-            before=None if now is None else now.content,
-        )
+        return cls(edit, names=names, directory=directory, missing=missing, now=now)
 
     @property
     def name(self) -> str:
@@ -147,91 +181,145 @@ class Target:
         return self.names[-1]
 
     def close(self) -> None:
-        """Give the folder's handle back."""
+        """Give the folders' handles back."""
         if self.directory >= 0:
             os.close(self.directory)
             self.directory = -1
+        for parent, _ in self._made:
+            os.close(parent)
+        self._made.clear()
 
-    def make_folders(self) -> None:
-        """Make the folders that are missing, remembering which, to take them back."""
-        while self.missing:
-            name, *rest = self.missing
-            with suppress(FileExistsError):
-                os.mkdir(name, dir_fd=self.directory)
-                self.made.append((os.dup(self.directory), name))
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            child = os.open(name, flags, dir_fd=self.directory)
-            os.close(self.directory)
-            self.directory, self.missing = child, tuple(rest)
+    def planned(self, temporary: str) -> _Entry:
+        """Return what the journal notes of this target, which will use the name *temporary*."""
+        self.entry = msgspec.structs.replace(self.entry, temporary=temporary)
+        return self.entry
 
-    def prepare(self, temporary: str) -> None:
-        """Write the new content beside the file, and have it on disk."""
+    def prepare(self) -> None:
+        """Make the folders that are missing, and have the new content on disk beside the file."""
+        self._make_folders()
         if self.edit.after is None:
             return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(temporary, flags, 0o600, dir_fd=self.directory)
-        self.temporary = temporary
+        mode = _NEW_FILE if self._mode is None else self._mode & _PERMISSIONS
+        # The umask counts for a file that is new; an old one keeps exactly what it had.
+        handle = os.open(
+            self.entry.temporary,
+            _FRESH,
+            mode if self._before is None else 0o600,
+            dir_fd=self.directory,
+        )
         try:
-            view = memoryview(self.edit.after)
-            while view:
-                view = view[os.write(handle, view) :]
-            os.fchmod(handle, self.mode)
+            _write_all(handle, self.edit.after)
+            if self._before is not None:
+                self._keep_owner(handle)
+                os.fchmod(handle, mode)
             os.fsync(handle)
         finally:
             os.close(handle)
 
-    def unchanged(self) -> bool:
-        """Return whether the file is still what was checked."""
-        return _digest(self.directory, self.name) == self.edit.before_sha256
+    def _make_folders(self) -> None:
+        while self.missing:
+            name, *rest = self.missing
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=self.directory)
+                self._made.append((os.dup(self.directory), name))
+            child = os.open(name, _FOLDER, dir_fd=self.directory)
+            os.close(self.directory)
+            self.directory, self.missing = child, tuple(rest)
+
+    def _keep_owner(self, handle: int) -> None:
+        """Give the new file owner and attributes of the old one, as far as we may."""
+        old = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.directory)
+        try:
+            was, now = os.fstat(old), os.fstat(handle)
+            if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+                with suppress(PermissionError):
+                    os.fchown(handle, was.st_uid, was.st_gid)
+            if not hasattr(os, "listxattr"):
+                return
+            with suppress(OSError):
+                for attribute in os.listxattr(old):
+                    if attribute.startswith(_KEPT_ATTRIBUTES):
+                        os.setxattr(handle, attribute, os.getxattr(old, attribute))
+        finally:
+            os.close(old)
+
+    def must_be_unchanged(self, root: int) -> None:
+        """Return if the file, and the folder that leads to it, are still what was checked.
+
+        Raises:
+            ConflictError: They are not.
+        """
+        where = "/".join(self.names)
+        if not _leads_to(root, self.names[:-1], self.directory):
+            raise ConflictError(f"the folder of {printable(where)} was moved in the meantime")
+        if _digest(self.directory, self.name, self.entry) != self.entry.before:
+            raise _changed(self.edit.path)
 
     def commit(self) -> None:
-        """Put the new content in the file's place, or remove the file."""
-        if self.temporary is None:
-            os.unlink(self.name, dir_fd=self.directory)
-        elif self.before is None:
-            # A link fails where a rename would replace what somebody else has just made.
-            os.link(self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
-            os.unlink(self.temporary, dir_fd=self.directory)
-        else:
-            os.rename(
-                self.temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory
-            )
-        self.temporary = None
+        """Put the new content in the file's place, or take the file out of its place.
+
+        Raises:
+            ConflictError: Somebody changed the file in the last moment; it is as they left it.
+        """
+        entry, temporary = self.entry, self.entry.temporary
+        try:
+            if entry.after is None:
+                move_new(self.directory, self.name, temporary)
+            elif entry.before is None:
+                move_new(self.directory, temporary, self.name)
+            else:
+                self._exchanged = exchange(self.directory, temporary, self.name)
+                if not self._exchanged:
+                    if _digest(self.directory, self.name, entry) != entry.before:
+                        raise _changed(self.edit.path)
+                    os.rename(
+                        temporary, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory
+                    )
+        except (FileExistsError, FileNotFoundError) as error:
+            raise _changed(self.edit.path) from error
+        self._committed = True
+        taken_out = entry.after is None or self._exchanged
+        if taken_out and _digest(self.directory, temporary, entry) != entry.before:
+            self.take_back()
+            raise _changed(self.edit.path)
         os.fsync(self.directory)
 
     def take_back(self) -> None:
-        """Restore what was there before `commit`."""
-        if self.before is None:
-            os.unlink(self.name, dir_fd=self.directory)
+        """Undo `commit`, except where somebody wrote another file in the meantime."""
+        if not self._committed:
             return
-        restored = f".aiex-{secrets.token_hex(6)}.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(restored, flags, 0o600, dir_fd=self.directory)
-        try:
-            os.write(handle, self.before)
-            os.fchmod(handle, self.mode)
-        finally:
-            os.close(handle)
-        os.rename(restored, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        self._committed = False
+        entry, directory = self.entry, self.directory
+        if entry.after is None:
+            with suppress(FileExistsError):
+                move_new(directory, entry.temporary, self.name)
+        elif _digest(directory, self.name, entry) != entry.after:
+            return
+        elif self._before is None:
+            os.unlink(self.name, dir_fd=directory)
+        elif self._exchanged:
+            exchange(directory, entry.temporary, self.name)
+        else:
+            handle = os.open(entry.temporary, _FRESH, 0o600, dir_fd=directory)
+            try:
+                _write_all(handle, self._before)
+                self._keep_owner(handle)
+                os.fchmod(handle, (self._mode or _NEW_FILE) & _PERMISSIONS)
+            finally:
+                os.close(handle)
+            os.rename(entry.temporary, self.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)
 
     def clean(self) -> None:
-        """Remove what was prepared and not committed."""
-        if self.temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(self.temporary, dir_fd=self.directory)
-            self.temporary = None
+        """Remove what lies beside the file."""
+        if self.directory >= 0 and not self.missing and self.entry.temporary:
+            _remove(self.directory, self.entry.temporary)
 
     def remove_folders(self) -> None:
-        """Remove the folders that `make_folders` made, as far as they are empty."""
-        for parent, name in reversed(self.made):
+        """Remove the folders that `prepare` made, as far as they are empty."""
+        for parent, name in reversed(self._made):
             with suppress(OSError):
                 os.rmdir(name, dir_fd=parent)
-
-    def forget_folders(self) -> None:
-        """Give the handles of made folders back."""
-        for parent, _ in self.made:
-            os.close(parent)
-        self.made.clear()
 
 
 class ChangeJournal:
@@ -245,121 +333,184 @@ class ChangeJournal:
     def __init__(self, directory: Path, *, root: str) -> None:
         self._directory = directory
         self._root = root
+        self._id = digest_of(os.fsencode(root))[:12]
 
-    def apply(self, op_id: str, targets: Sequence[Target]) -> Applied:
+    def apply(self, op_id: str, targets: Sequence[Target], root: int) -> Applied:
         """Write all *targets* or none.
+
+        Args:
+            op_id: Identifier of the operation.
+            targets: What to write, checked.
+            root: Handle of the root directory.
 
         Raises:
             ConflictError: A file was changed since it was checked; nothing is written.
             RefusedError: A folder may not be written; nothing is written.
+            StoreBusyError: Another process writes to this root and does not end.
         """
-        paths = tuple("/".join(target.names) for target in targets)
-        token = secrets.token_hex(6)
-        names = [f".aiex-{token}-{number}.tmp" for number in range(len(targets))]
-        entries = tuple(
-            _Entry(
-                path=path,
-                temporary=None if target.edit.after is None else name,
-                before=target.edit.before_sha256,
-                after=None if target.edit.after is None else digest_of(target.edit.after),
+        with self._turn(_APPLY_WAIT) as got:
+            if not got:
+                raise StoreBusyError("another aiex is writing to this project and does not end")
+            token = secrets.token_hex(6)
+            entries = tuple(
+                target.planned(f".aiex-{token}-{number}.tmp")
+                for number, target in enumerate(targets)
             )
-            for path, name, target in zip(paths, names, targets, strict=True)
-        )
-        note = self._directory / f"{token}.json"
-        committed: list[Target] = []
-        try:
-            self._write(note, op_id, "preparing", entries)
-            for target, name in zip(targets, names, strict=True):
-                target.make_folders()
-                target.prepare(name)
-            self._write(note, op_id, "prepared", entries)
-            for target in targets:
-                if not target.unchanged():
-                    raise ConflictError(
-                        f"{printable(target.edit.path)} was changed while the change was written"
-                    )
-                target.commit()
-                committed.append(target)
-        except BaseException as error:
-            for target in reversed(committed):
-                target.take_back()
+            note = self._directory / f"{self._id}-{token}.json"
+            committing = False
+            try:
+                self._write(note, op_id, "preparing", entries)
+                for target in targets:
+                    target.prepare()
+                for target in targets:
+                    target.must_be_unchanged(root)
+                self._write(note, op_id, "prepared", entries)
+                committing = True
+                for target in targets:
+                    target.commit()
+            except BaseException as error:
+                if committing:
+                    with suppress(StoreError):
+                        self._write(note, op_id, "taking_back", entries)
+                _take_back(targets, error)
+                note.unlink(missing_ok=True)
+                if isinstance(error, OSError):
+                    raise RefusedError(f"nothing was written: {error.strerror}") from error
+                raise
             for target in targets:
                 target.clean()
-            for target in reversed(targets):
-                target.remove_folders()
-            note.unlink(missing_ok=True)
-            if isinstance(error, FileExistsError):
-                raise ConflictError("a file appeared while the change was written") from error
-            if isinstance(error, OSError):
-                raise RefusedError(f"nothing was written: {error.strerror}") from error
-            raise
-        finally:
-            for target in targets:
-                target.forget_folders()
-        note.unlink()
-        return Applied(op_id=op_id, paths=paths)
+            note.unlink()
+        return Applied(op_id=op_id, paths=tuple(entry.path for entry in entries))
 
     def recover(self, root: int) -> list[Recovered]:
         """Finish every change of this root that a kill cut short.
 
         Args:
             root: Handle of the root directory.
+
+        Raises:
+            StoreError: The journal cannot be read.
         """
+        try:
+            if not any(self._directory.glob(f"{self._id}-*")):
+                return []
+            with self._turn(_RECOVER_WAIT) as got:
+                # Whoever holds it is alive, and will end what it does by itself.
+                return self._recover(root) if got else []
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(
+                f"the journal of changes in {self._directory} cannot be read ({error.strerror})"
+            ) from error
+
+    def _recover(self, root: int) -> list[Recovered]:
+        for cut in self._directory.glob(f"{self._id}-*.new"):
+            cut.unlink(missing_ok=True)  # the mark before it, if any, is what counts
         recovered = []
-        for path in sorted(self._directory.glob("*.json")) if self._directory.is_dir() else ():
+        for path in sorted(self._directory.glob(f"{self._id}-*.json")):
             try:
                 note = msgspec.json.decode(path.read_bytes(), type=_Note)
-            except (msgspec.DecodeError, FileNotFoundError):
-                # Cut while the first mark was written: nothing was prepared yet.
-                path.unlink(missing_ok=True)
-                continue
-            if note.root == self._root:
-                recovered.append(_finish(root, note))
-                path.unlink(missing_ok=True)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise StoreError(
+                    f"{path} is no journal of this version of Aiex",
+                    hint="finish with the version that wrote it, or remove the file",
+                ) from error
+            recovered.append(_finish(root, note))
+            path.unlink(missing_ok=True)
         return recovered
 
-    def _write(
-        self,
-        path: Path,
-        op_id: str,
-        state: Literal["preparing", "prepared"],
-        entries: tuple[_Entry, ...],
-    ) -> None:
-        note = _Note(v=1, op_id=op_id, root=self._root, state=state, entries=entries)
+    @contextmanager
+    def _turn(self, longest: float) -> Iterator[bool]:
+        """Hold the lock of this root; yields whether it was got within *longest* seconds."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_suffix(".new")
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(self._directory / f"{self._id}.lock", flags, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            yield _lock(handle, time.monotonic() + longest)
+        finally:
+            os.close(handle)
+
+    def _write(self, path: Path, op_id: str, state: _State, entries: tuple[_Entry, ...]) -> None:
+        note = _Note(v=2, op_id=op_id, root=self._root, state=state, entries=entries)
+        fresh = path.with_suffix(".new")
+        try:
             handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                os.write(handle, msgspec.json.encode(note))
+                _write_all(handle, msgspec.json.encode(note))
                 os.fsync(handle)
             finally:
                 os.close(handle)
             fresh.replace(path)
+            folder = os.open(self._directory, _FOLDER)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
-            raise StoreError(
-                f"the journal of changes in {self._directory} cannot be written "
-                f"({error.strerror}); nothing was changed"
-            ) from error
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> AiexError:
+        return StoreError(
+            f"the journal of changes in {self._directory} cannot be written "
+            f"({error.strerror}); nothing was changed"
+        )
+
+
+def _take_back(targets: Sequence[Target], error: BaseException) -> None:
+    """Undo what was done for *targets*; the journal keeps its mark if that fails."""
+    try:
+        for target in reversed(targets):
+            target.take_back()
+            target.clean()
+        for target in reversed(targets):
+            target.remove_folders()
+    except OSError as problem:
+        raise RefusedError(
+            f"a change was cut short ({error}), and could not be taken back: {problem.strerror}",
+            hint="the next aiex command in this project tries again",
+        ) from error
+
+
+def _changed(path: str) -> ConflictError:
+    return ConflictError(f"{printable(path)} was changed while the change was written")
+
+
+def _lock(handle: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return True
 
 
 def _finish(root: int, note: _Note) -> Recovered:
+    done = {"preparing": _dropped, "prepared": _completed, "taking_back": _taken_back}[note.state]
     left_alone: list[str] = []
     for entry in note.entries:
-        *folders, name = entry.path.split("/")
-        try:
-            directory, _ = open_beneath(root, tuple(folders), os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
-                raise
+        directory = _folder(root, tuple(entry.path.split("/")[:-1]))
+        if directory is None:
+            if note.state == "prepared":
+                left_alone.append(entry.path)
             continue
         try:
-            if note.state == "preparing":
-                _remove(directory, entry.temporary)
-            elif not _complete(directory, name, entry):
+            if not done(directory, entry.path.rsplit("/", 1)[-1], entry):
                 left_alone.append(entry.path)
+        except OSError:
+            left_alone.append(entry.path)
         finally:
             os.close(directory)
+    if note.state != "prepared":
+        _remove_folders(root, note.entries)
     if left_alone:
         return Recovered(op_id=note.op_id, outcome="conflict", paths=tuple(left_alone))
     outcome: Literal["completed", "taken_back"] = (
@@ -370,38 +521,128 @@ def _finish(root: int, note: _Note) -> Recovered:
     )
 
 
-def _complete(directory: int, name: str, entry: _Entry) -> bool:
-    """Return whether the file is now as the change wanted it."""
-    now = _digest(directory, name)
-    if now != entry.before:
-        _remove(directory, entry.temporary)
-        return now == entry.after
-    if entry.temporary is None:
-        _remove(directory, name)
-    elif _digest(directory, entry.temporary) == entry.after:
-        os.rename(entry.temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-    return _digest(directory, name) == entry.after
+def _folder(root: int, names: tuple[str, ...]) -> int | None:
+    """Return a handle of a folder that no link leads to; `None` if there is none by now."""
+    try:
+        directory, resolved = open_beneath(root, names, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    if resolved != names:
+        os.close(directory)
+        return None
+    return directory
 
 
-def _remove(directory: int, name: str | None) -> None:
-    if name is not None:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=directory)
+def _leads_to(root: int, names: tuple[str, ...], directory: int) -> bool:
+    """Return whether *names* still lead to the open folder *directory*."""
+    found = _folder(root, names)
+    if found is None:
+        return False
+    try:
+        return os.path.samestat(os.fstat(found), os.fstat(directory))
+    finally:
+        os.close(found)
 
 
-def _digest(directory: int, name: str) -> str | None:
-    """Return the digest of a regular file; `None` if there is none."""
+def _remove_folders(root: int, entries: Sequence[_Entry]) -> None:
+    """Remove the folders that were made for *entries*, as far as they are empty."""
+    made = {
+        tuple(names[: len(names) - up])
+        for entry in entries
+        for names in (entry.path.split("/")[:-1],)
+        for up in range(entry.folders)
+    }
+    for names in sorted(made, key=len, reverse=True):
+        above = _folder(root, names[:-1])
+        if above is not None:
+            with suppress(OSError):
+                os.rmdir(names[-1], dir_fd=above)
+            os.close(above)
+
+
+def _dropped(directory: int, _name: str, entry: _Entry) -> bool:
+    """Remove what was prepared."""
+    _remove(directory, entry.temporary)
+    return True
+
+
+def _completed(directory: int, name: str, entry: _Entry) -> bool:
+    """Return whether the file is now as the change wanted it, having seen to that if we may."""
+    now = _digest(directory, name, entry)
+    beside = _digest(directory, entry.temporary, entry)
+    if now == entry.after and beside not in {None, entry.before, entry.after}:
+        # Somebody changed the file in the last moment before the kill: theirs goes back.
+        if entry.after is None:
+            move_new(directory, entry.temporary, name)
+        elif exchange(directory, entry.temporary, name):
+            _remove(directory, entry.temporary)
+        return False
+    if now == entry.before and now != entry.after:
+        if entry.after is None:
+            _remove(directory, name)
+        elif beside == entry.after and entry.before is None:
+            move_new(directory, entry.temporary, name)
+        elif beside == entry.after:
+            os.rename(entry.temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    _remove(directory, entry.temporary)
+    return _digest(directory, name, entry) == entry.after
+
+
+def _taken_back(directory: int, name: str, entry: _Entry) -> bool:
+    """Return whether the file is now as it was before the change, having seen to that if we may."""
+    now = _digest(directory, name, entry)
+    beside = _digest(directory, entry.temporary, entry)
+    if now == entry.after and now != entry.before:
+        if entry.before is None:
+            _remove(directory, name)
+        elif beside == entry.before and entry.after is None:
+            move_new(directory, entry.temporary, name)
+        elif beside == entry.before:
+            os.rename(entry.temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    _remove(directory, entry.temporary)
+    return _digest(directory, name, entry) == entry.before
+
+
+def _remove(directory: int, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _digest(directory: int, name: str, entry: _Entry) -> str | None:
+    """Return the digest of a regular file that may be one side of *entry*; `None` for no file.
+
+    A file of another size than both is not read: it may be huge.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         handle = os.open(name, flags, dir_fd=directory)
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"not a file: {error.strerror}"
+        return f"{_OTHER}: {errno.errorcode.get(error.errno or 0, '')}"
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return "not a file"
-        with os.fdopen(os.dup(handle), "rb") as file:
-            return digest_of(file.read())
+        status = os.fstat(handle)
+        sizes = {
+            size
+            for size, digest in (
+                (entry.before_size, entry.before),
+                (entry.after_size, entry.after),
+            )
+            if digest is not None
+        }
+        if not stat.S_ISREG(status.st_mode) or status.st_size not in sizes:
+            return _OTHER
+        digest = hashlib.sha256()
+        left = status.st_size + 1
+        while left > 0 and (piece := os.read(handle, min(_BLOCK, left))):
+            digest.update(piece)
+            left -= len(piece)
+        return digest.hexdigest()
     finally:
         os.close(handle)

@@ -6,13 +6,15 @@ What is decided here is what may be asked for at all, and which resolved names a
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 import unicodedata
 from typing import Literal
 
 from aiex.core import PathRefusedError
 
-__all__ = ["Access", "printable", "protected_by", "split_path"]
+__all__ = ["Access", "folded", "printable", "protected_by", "split_path"]
 
 Access = Literal["read", "write"]
 
@@ -21,27 +23,59 @@ _NEVER = frozenset({".git", ".hg", ".svn", ".jj", ".aiex", ".envrc", ".ssh", ".n
 # Files that make other programs run something: read, never written.
 _NEVER_WRITTEN = frozenset(
     {
-        ".gitmodules",
+        ".aider.conf.yml",
+        ".amazonq",
+        ".claude",
+        ".cline",
+        ".clinerules",
+        ".codex",
+        ".continue",
+        ".cursor",
+        ".cursorrules",
+        ".devcontainer",
+        ".gemini",
         ".gitattributes",
         ".gitconfig",
-        ".mcp.json",
-        ".vscode",
-        ".idea",
-        ".claude",
-        ".codex",
-        ".cursor",
-        ".gemini",
-        ".continue",
-        ".aider.conf.yml",
+        ".githooks",
+        ".gitmodules",
         ".husky",
-        ".devcontainer",
+        ".idea",
+        ".kiro",
+        ".mcp.json",
+        ".opencode",
+        ".roo",
+        ".vscode",
+        ".windsurf",
+        ".windsurfrules",
+        ".zed",
     }
 )
-_ENV = re.compile(r"\.env(\..+)?")
-_ENV_SAMPLES = frozenset({".env.example", ".env.sample", ".env.template", ".env.dist"})
-_SHORT_GIT = re.compile(r"git~\d+")  # the 8.3 name that NTFS gives to .git
+_ENV_SAMPLE = re.compile(r"\.env(\..+)?\.(example|sample|template|dist)")
 _HARMLESS_TAIL = re.compile(r"[. ]+$")  # dots and spaces at the end, which NTFS drops
-_IGNORABLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\u00ad]")  # HFS+ drops them
+_HIDDEN = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+# What file systems that fold names drop: Default_Ignorable_Code_Point of Unicode 15
+# (ext4 and f2fs with casefold; HFS+ drops a part of it).
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+
+
+def _short_names(names: frozenset[str]) -> frozenset[str]:
+    """Return the 8.3 names that NTFS makes of *names*, without the number: `git` of `.git`."""
+    short = set()
+    for name in names:
+        stem, dot, ending = name.lstrip(".").rpartition(".")
+        stem, ending = (stem, ending) if dot else (ending, "")
+        stem = stem.replace(".", "")[:6]
+        short.add(f"{stem}.{ending[:3]}" if ending else stem)
+    return frozenset(short)
+
+
+_SHORT_NEVER = _short_names(_NEVER | {".env"})
+_SHORT_NEVER_WRITTEN = _short_names(_NEVER_WRITTEN)
+_SHORT = re.compile(r"([^~]+)~\d+(\.[^.]{1,3})?")
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -54,7 +88,8 @@ def split_path(path: str) -> tuple[str, ...]:
         path: Path with `/`, relative to the root.
 
     Raises:
-        PathRefusedError: It is empty, absolute, holds NUL, or begins by leaving the root.
+        PathRefusedError: It is empty, absolute, no name that a file system can hold, or begins
+            by leaving the root.
 
     Example:
         >>> split_path("./src//R&D.md")
@@ -66,6 +101,13 @@ def split_path(path: str) -> tuple[str, ...]:
         raise PathRefusedError(
             f"{printable(path)} holds a NUL character", path=printable(path), rule="nul"
         )
+    if not path.isascii():
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError as error:
+            raise PathRefusedError(
+                f"{printable(path)} is no name of a file", path=printable(path), rule="not_a_name"
+            ) from error
     if path.startswith("/"):
         raise PathRefusedError(
             f"{printable(path)} is outside the root", path=printable(path), rule="outside_root"
@@ -95,23 +137,39 @@ def protected_by(
     Args:
         names: Names of a resolved path.
         access: What is wanted.
-        extra: Further protected names, folded (`str.casefold`).
+        extra: Further protected names, as `folded` gives them.
     """
     for name in names:
-        plain = _plain(name)
-        if plain in _NEVER or plain in extra or _SHORT_GIT.fullmatch(plain):
-            return name
-        if _ENV.fullmatch(plain) and plain not in _ENV_SAMPLES:
-            return name
-        if access == "write" and plain in _NEVER_WRITTEN:
+        never, never_written, plain = _protection(name)
+        if never or (never_written and access == "write") or (extra and plain in extra):
             return name
     return None
 
 
-def _plain(name: str) -> str:
-    folded = unicodedata.normalize("NFKC", name).casefold()
+@functools.lru_cache(maxsize=4096)
+def _protection(name: str) -> tuple[bool, bool, str]:
+    """Return whether *name* is never read, whether it is never written, and how it folds."""
+    plain = folded(name)
+    if plain in _NEVER or (plain.startswith(".env") and not _ENV_SAMPLE.fullmatch(plain)):
+        return True, True, plain
+    short = _SHORT.fullmatch(plain)
+    if short is None:
+        return False, plain in _NEVER_WRITTEN, plain
+    stem = short[1] + (short[2] or "")
+    return stem in _SHORT_NEVER, stem in _SHORT_NEVER_WRITTEN, plain
+
+
+def folded(name: str) -> str:
+    """Return what file systems that fold names may take *name* for.
+
+    Example:
+        >>> folded(".GiT. ")
+        '.git'
+    """
+    normal = unicodedata.normalize("NFKC", _IGNORABLE.sub("", name)).casefold()
+    normal = unicodedata.normalize("NFKC", _IGNORABLE.sub("", normal))
     # An NTFS stream (`.git::$INDEX_ALLOCATION`) names the same folder.
-    return _HARMLESS_TAIL.sub("", _IGNORABLE.sub("", folded).partition(":")[0]) or folded
+    return _HARMLESS_TAIL.sub("", normal.partition(":")[0]) or normal
 
 
 def printable(name: str) -> str:
@@ -121,7 +179,7 @@ def printable(name: str) -> str:
         >>> printable("a\x1b[31m\nb")
         'a\\x1b[31m\\nb'
     """
-    return "".join(c if c.isprintable() and not _IGNORABLE.match(c) else _escape(c) for c in name)
+    return "".join(c if c.isprintable() and not _HIDDEN.match(c) else _escape(c) for c in name)
 
 
 def _escape(character: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
-from aiex.core import NotChecked
+from aiex.core import NotChecked, PathRefusedError
 from aiex.sandbox.ignore import IgnoreFile, MatchingTime
 from aiex.sandbox.openat import open_beneath
 from aiex.sandbox.paths import printable, protected_by
@@ -19,6 +21,8 @@ __all__ = ["Scan", "ScanEntry", "walk"]
 _DEEPEST = 200
 _MOST_NAMED = 200
 _LARGEST_IGNORE_FILE = 1 << 20
+# Joiners of scripts and emoji, and spaces of other scripts, are part of honest names.
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _NOT_OURS = frozenset(
     {
         "__pycache__",
@@ -123,6 +127,7 @@ def walk(
     ignored: bool,
     most: int,
     protected: frozenset[str] = frozenset(),
+    portable: bool | None = None,
 ) -> Scan:
     """Return the regular files below *starts*.
 
@@ -135,22 +140,33 @@ def walk(
         ignored: Whether to list what .gitignore files (and the folders that tools fill) exclude.
         most: Most entries looked at.
         protected: Further protected names, folded.
+        portable: Whether to do without openat2; `None` to choose.
 
     Raises:
         OSError: A start cannot be opened.
+        PathRefusedError: A start is a link to what is protected.
     """
     left_out = _LeftOut()
     entries: dict[str, ScanEntry] = {}
     budget = [most]
     for names in starts:
-        handle, resolved = open_beneath(root, names, os.O_RDONLY)
+        handle, resolved = open_beneath(root, names, os.O_RDONLY, portable=portable)
         try:
             status = os.fstat(handle)
             path = "/".join(resolved)
-            if stat.S_ISREG(status.st_mode):
+            if (name := protected_by(resolved, "read", protected)) is not None:
+                raise PathRefusedError(
+                    f"{printable('/'.join(names))} may not be read: "
+                    f"{printable(name)} is a protected name",
+                    path=printable("/".join(names)),
+                    rule="protected_name",
+                )
+            if (odd := _odd(path)) is not None:
+                left_out.add(path, odd)
+            elif stat.S_ISREG(status.st_mode):
                 entries[path] = entry_of(path, status)
             elif stat.S_ISDIR(status.st_mode):
-                rules = () if ignored else _rules_above(root, resolved)
+                rules = () if ignored else _rules_above(root, resolved, left_out)
                 for entry in _below(handle, path, rules, left_out, budget, ignored, protected):
                     entries[entry.path] = entry
             else:
@@ -161,34 +177,44 @@ def walk(
     return Scan(entries=ordered, left_out=left_out.all())
 
 
-def _rules_above(root: int, names: tuple[str, ...]) -> Rules:
+def _rules_above(root: int, names: tuple[str, ...], left_out: _LeftOut) -> Rules:
     """Return the ignore rules of the folders above *names*, and of the repository itself."""
     rules: Rules = ()
-    exclude = _ignore_file(root, ".git/info/exclude")
+    exclude = _ignore_file(root, (".git", "info"), "exclude", left_out)
     if exclude is not None:
         rules = (("", exclude),)
     for depth in range(len(names)):
-        folder = "/".join(names[:depth])
-        spec = _ignore_file(root, f"{folder}/.gitignore" if folder else ".gitignore")
+        spec = _ignore_file(root, names[:depth], ".gitignore", left_out)
         if spec is not None:
-            rules = (*rules, (f"{folder}/" if folder else "", spec))
+            rules = (*rules, ("".join(f"{name}/" for name in names[:depth]), spec))
     return rules
 
 
-def _ignore_file(directory: int, path: str) -> IgnoreFile | None:
+def _ignore_file(
+    directory: int, folders: tuple[str, ...], name: str, left_out: _LeftOut
+) -> IgnoreFile | None:
+    """Return the rules of a file; `None` if there is none. As for git, a link is none."""
+    path = "/".join((*folders, name))
     try:
-        handle, _ = open_beneath(directory, tuple(path.split("/")), os.O_RDONLY)
+        handle, resolved = open_beneath(directory, (*folders, name), os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        if resolved != (*folders, name) or not stat.S_ISREG(os.fstat(handle).st_mode):
             return None
-        lines = os.read(handle, _LARGEST_IGNORE_FILE).decode("utf-8", "surrogateescape")
+        raw = os.read(handle, _LARGEST_IGNORE_FILE + 1)
+    except OSError:
+        return None
     finally:
         os.close(handle)
+    if len(raw) > _LARGEST_IGNORE_FILE:
+        left_out.add(f"the end of {path}", "more rules than a MiB are not read")
+        raw = raw[: raw.rfind(b"\n") + 1]
+    lines = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff").split("\n")
     try:
-        return IgnoreFile(lines.split("\n"))
+        return IgnoreFile(lines)
     except ValueError:
+        left_out.add(f"the rules of {path}", "one of them is no pattern")
         return None
 
 
@@ -214,16 +240,18 @@ def _below(
     stack: list[tuple[int, str, Rules, list[str]]] = []
 
     def enter(folder: int, prefix: str, rules: Rules) -> Iterator[ScanEntry]:
-        spec = None if ignored else _ignore_file(folder, ".gitignore")
+        folders: list[str] = []
+        stack.append((folder, prefix, rules, folders))
+        spec = None if ignored else _ignore_file(folder, (), ".gitignore", left_out)
         if spec is not None:
             rules = (*rules, (prefix, spec))
-        folders: list[str] = []
+            stack[-1] = (folder, prefix, rules, folders)
         yield from _files(folder, prefix, rules, folders, left_out, budget, ignored, protected)
         folders.sort(reverse=True)
-        stack.append((folder, prefix, rules, folders))
 
-    yield from enter(os.dup(handle), f"{path}/" if path else "", rules)
+    device = os.fstat(handle).st_dev
     try:
+        yield from enter(os.dup(handle), f"{path}/" if path else "", rules)
         while stack:
             folder, prefix, rules, folders = stack[-1]
             if not folders or budget[0] <= 0:
@@ -238,6 +266,10 @@ def _below(
                 child = os.open(name, flags, dir_fd=folder)
             except OSError as error:
                 left_out.add(f"{prefix}{name}", _reason(error))
+                continue
+            if os.fstat(child).st_dev != device:
+                os.close(child)
+                left_out.add(f"{prefix}{name}", "it is another file system")
                 continue
             yield from enter(child, f"{prefix}{name}/", rules)
     finally:
@@ -258,39 +290,41 @@ def _files(
     """Yield the regular files of one folder, and put its folders into *folders*."""
     try:
         with os.scandir(folder) as listing:
-            found = sorted(listing, key=lambda entry: entry.name)
+            # One more than may be looked at, to see that there are more; never all of millions.
+            found = sorted(islice(listing, budget[0] + 1), key=lambda entry: entry.name)
     except OSError as error:
         left_out.add(prefix or ".", _reason(error))
         return
+    if len(found) > budget[0]:
+        left_out.add(prefix or ".", "there are more entries than the limit allows")
+        found = found[: budget[0]]
+    budget[0] -= len(found)
     names = {entry.name for entry in found}
     for entry in found:
         path = f"{prefix}{entry.name}"
-        if budget[0] <= 0:
-            left_out.count("there are more entries than the limit allows")
-            continue
-        budget[0] -= 1
         if protected_by((entry.name,), "read", protected) is not None:
             continue
-        if entry.is_symlink():
-            left_out.count("symbolic links are not followed")
-            continue
-        is_folder = entry.is_dir(follow_symlinks=False)
-        if not ignored:
-            if is_folder and _is_filled_by_a_tool(entry.name, names):
+        try:
+            if entry.is_symlink():
+                left_out.count("symbolic links are not followed")
                 continue
-            if rules and _is_ignored(f"{path}/" if is_folder else path, rules, left_out.matching):
-                continue
-        if is_folder:
-            folders.append(entry.name)
-        elif not entry.is_file(follow_symlinks=False):
-            left_out.add(path, "it is no regular file")
-        elif (odd := _odd(path)) is not None:
-            left_out.add(path, odd)
-        else:
-            try:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not ignored:
+                if is_folder and _is_filled_by_a_tool(entry.name, names):
+                    continue
+                marked = f"{path}/" if is_folder else path
+                if rules and _is_ignored(marked, rules, left_out.matching):
+                    continue
+            if is_folder:
+                folders.append(entry.name)
+            elif not entry.is_file(follow_symlinks=False):
+                left_out.add(path, "it is no regular file")
+            elif (odd := _odd(path)) is not None:
+                left_out.add(path, odd)
+            else:
                 yield entry_of(path, entry.stat(follow_symlinks=False))
-            except OSError as error:
-                left_out.add(path, _reason(error))
+        except OSError as error:
+            left_out.add(path, _reason(error))
 
 
 def _is_filled_by_a_tool(name: str, siblings: set[str]) -> bool:
@@ -302,7 +336,7 @@ def _odd(path: str) -> str | None:
         path.encode("utf-8")
     except UnicodeEncodeError:
         return "its name is not UTF-8"
-    return None if path.isprintable() else "its name holds control or direction characters"
+    return "its name holds control or direction characters" if _ODD.search(path) else None
 
 
 def _reason(error: OSError) -> str:

@@ -44,7 +44,7 @@ from aiex.core import (
 from aiex.wires.counts import decode_count
 from aiex.wires.failures import body_text, failure
 from aiex.wires.fields import ABSENT, UNREADABLE, Fields, as_object, elements, given
-from aiex.wires.opaque import is_block, keys_part, merged
+from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
 
@@ -147,7 +147,7 @@ def _body(call: ModelCall) -> dict[str, Any]:
         body["system"] = system[0]["text"]
     elif system:
         body["system"] = system
-    tools = [tool for tool in map(_tool, call.tools) if tool is not None]
+    tools = written_tools(call.tools, WIRE, _function)
     if tools:
         body["tools"] = tools
     choice = _tool_choice(call)
@@ -256,11 +256,7 @@ def _tool_result(part: ToolResultPart) -> dict[str, Any]:
     return block
 
 
-def _tool(tool: Tool) -> object:
-    if tool.opaque is not None and tool.opaque.wire == WIRE:
-        return tool.opaque.json
-    if tool.opaque is not None and not tool.parameters:
-        return None
+def _function(tool: Tool) -> object:
     body: dict[str, Any] = {
         "name": tool.name,
         "input_schema": tool.parameters or msgspec.Raw(b'{"type":"object"}'),

@@ -43,7 +43,7 @@ from aiex.core import (
 from aiex.wires.failures import body_text, failure
 from aiex.wires.fields import ABSENT, UNREADABLE, Fields, as_object, elements, given
 from aiex.wires.ndjson import encode_line
-from aiex.wires.opaque import keys_part, merged
+from aiex.wires.opaque import keys_part, merged, written_tools
 from aiex.wires.replies import collect
 from aiex.wires.streams import LineDecoder, WireRequest
 
@@ -89,8 +89,9 @@ def encode_request(call: ModelCall, *, stream: bool = True) -> bytes:
         "messages": [one for message in call.messages for one in _messages(message)],
         "stream": stream,
     }
-    if call.tools:
-        body["tools"] = [tool for tool in map(_tool, call.tools) if tool is not None]
+    tools = written_tools(call.tools, WIRE, _function)
+    if tools:
+        body["tools"] = tools
     if call.response_format is not None and call.response_format.kind != "text":
         body["format"] = call.response_format.schema or "json"
     if call.reasoning_effort is not None:
@@ -114,7 +115,7 @@ def _messages(message: Message) -> Iterator[dict[str, Any]]:
     results = [part for part in message.parts if isinstance(part, ToolResultPart)]
     for result in results:
         yield _tool_message(result)
-    if results and len(results) == len(message.parts):
+    if results and all(isinstance(p, ToolResultPart | OpaquePart) for p in message.parts):
         return
     yield _message(message)
 
@@ -162,11 +163,7 @@ def _tool_call(part: ToolCallPart) -> dict[str, Any]:
     return {"id": part.id, "function": function}
 
 
-def _tool(tool: Tool) -> object:
-    if tool.opaque is not None and tool.opaque.wire == WIRE:
-        return tool.opaque.json
-    if tool.opaque is not None and not tool.parameters:
-        return None
+def _function(tool: Tool) -> object:
     function: dict[str, Any] = {"name": tool.name, "description": tool.description}
     if tool.parameters:
         function["parameters"] = tool.parameters
@@ -266,7 +263,7 @@ class _MessageReader:
         for at, one in elements(fields.take("tool_calls", msgspec.Raw) or b"[]", where):
             parts.append(self._call(one, at))
         left = fields.left()
-        if left and parts:
+        if left:
             parts.append(keys_part(WIRE, left))
         return Message(role=role, parts=tuple(parts))
 

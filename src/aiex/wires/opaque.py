@@ -8,13 +8,13 @@ Codecs of other wires skip both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from aiex.core import OpaquePart
+from aiex.core import OpaquePart, Tool
 
-__all__ = ["citation_keys", "is_block", "keys_part", "merged"]
+__all__ = ["citation_keys", "is_block", "keys_part", "merged", "written_tools"]
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -36,6 +36,25 @@ def citation_keys(citations: Iterable[OpaquePart]) -> OpaquePart:
     found = tuple(citations)
     key = _CITATION_KEYS.get(found[0].wire, "annotations")
     return keys_part(found[0].wire, {key: [citation.json for citation in found]})
+
+
+def written_tools(
+    tools: Iterable[Tool], wire: str, function: Callable[[Tool], object]
+) -> list[object]:
+    """Return *tools* as *wire* writes them; one that is no function stays on its own wire.
+
+    Args:
+        tools: The tools.
+        wire: Name of the wire.
+        function: Writes a tool that is a function.
+    """
+    written: list[object] = []
+    for tool in tools:
+        if tool.opaque is not None and tool.opaque.wire == wire:
+            written.append(tool.opaque.json)
+        elif tool.opaque is None or tool.parameters:
+            written.append(function(tool))
+    return written
 
 
 def merged(parts: Iterable[OpaquePart], wire: str) -> dict[str, msgspec.Raw]:

@@ -43,8 +43,20 @@ from aiex.core import (
     Usage,
 )
 from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
-from aiex.wires.opaque import is_block, keys_part, merged
+from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
+from aiex.wires.openai_pieces import (
+    InputDetails,
+    OutputDetails,
+    input_details,
+    output_details,
+    picture_keys,
+    read_format,
+    read_picture,
+    read_usage,
+    read_user,
+    schema_keys,
+)
 from aiex.wires.replies import collect
 from aiex.wires.sse import encode_event
 from aiex.wires.streams import USAGE_UNKNOWN, SseStreamDecoder, WireRequest
@@ -119,7 +131,7 @@ def encode_request(call: ModelCall, *, stream: bool = True, dialect: Dialect = _
     }
     if stream:
         body["stream_options"] = {"include_usage": True}
-    tools = [tool for tool in map(_tool, call.tools) if tool is not None]
+    tools = written_tools(call.tools, WIRE, _function)
     if tools:
         body["tools"] = tools
     if call.tool_choice is not None:
@@ -228,11 +240,7 @@ def _block(part: Part) -> object:
         case TextPart():
             return {"type": "text", "text": part.text}
         case ImagePart():
-            url = part.url
-            if url is None:
-                url = f"data:{part.media_type or 'image/png'};base64,{part.data}"
-            image = {"url": url} | ({} if part.detail is None else {"detail": part.detail})
-            return {"type": "image_url", "image_url": image}
+            return {"type": "image_url", "image_url": picture_keys(part, "url")}
         case OpaquePart():
             return part.json
         case _:
@@ -244,11 +252,7 @@ def _tool_call(part: ToolCallPart) -> dict[str, Any]:
     return {"id": part.id, "type": "function", "function": function}
 
 
-def _tool(tool: Tool) -> object:
-    if tool.opaque is not None and tool.opaque.wire == WIRE:
-        return tool.opaque.json
-    if tool.opaque is not None and not tool.parameters:
-        return None
+def _function(tool: Tool) -> object:
     function: dict[str, Any] = {"name": tool.name, "description": tool.description}
     if tool.parameters:
         function["parameters"] = tool.parameters
@@ -265,14 +269,7 @@ def _tool_choice(choice: str) -> object:
 def _response_format(wanted: ResponseFormat) -> object:
     if wanted.kind != "json_schema":
         return {"type": wanted.kind}
-    schema: dict[str, Any] = {"name": wanted.name or "reply"}
-    named = {
-        "schema": wanted.schema or None,
-        "strict": wanted.strict,
-        "description": wanted.description,
-    }
-    schema |= {name: value for name, value in named.items() if value is not None}
-    return {"type": "json_schema", "json_schema": schema}
+    return {"type": "json_schema", "json_schema": schema_keys(wanted)}
 
 
 def decode_request(body: bytes) -> WireRequest:
@@ -288,9 +285,6 @@ def decode_request(body: bytes) -> WireRequest:
     messages = fields.need("messages", msgspec.Raw)
     tools = fields.take("tools", msgspec.Raw) or b"[]"
     longest = fields.take("max_tokens", int)
-    user = fields.take("user", str)
-    if user is None and fields.peek("safety_identifier"):
-        user = fields.copy("safety_identifier", str)
     call = ModelCall(
         model=fields.need("model", str),
         messages=tuple(_read_message(raw, at) for at, raw in elements(messages, "messages")),
@@ -302,9 +296,13 @@ def decode_request(body: bytes) -> WireRequest:
         top_p=fields.take("top_p", float),
         stop=_read_stop(fields),
         seed=fields.take("seed", int),
-        response_format=_read_response_format(fields.take("response_format", msgspec.Raw)),
+        response_format=read_format(
+            fields.take("response_format", msgspec.Raw),
+            "response_format",
+            schema_under="json_schema",
+        ),
         reasoning_effort=fields.take("reasoning_effort", str),
-        user=user,
+        user=read_user(fields),
         extra=fields.left() | fields.rest("stream_options", options),
         wire=WIRE,
     )
@@ -327,23 +325,6 @@ def _read_tool_choice(fields: Fields) -> str | None:
     fields.take("tool_choice", msgspec.Raw)
     function = Fields(choice.need("function", msgspec.Raw), "tool_choice.function")
     return "tool:" + function.need("name", str)
-
-
-def _read_response_format(raw: msgspec.Raw | None) -> ResponseFormat | None:
-    if raw is None:
-        return None
-    fields = Fields(raw, "response_format")
-    kind = fields.choice("type", ("text", "json_object", "json_schema"))
-    if kind != "json_schema":
-        return ResponseFormat(kind="text" if kind == "text" else "json_object")
-    schema = Fields(fields.need("json_schema", msgspec.Raw), "response_format.json_schema")
-    return ResponseFormat(
-        kind="json_schema",
-        name=schema.take("name", str),
-        schema=schema.take("schema", msgspec.Raw) or ABSENT,
-        strict=schema.take("strict", bool),
-        description=schema.take("description", str),
-    )
 
 
 def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
@@ -415,11 +396,7 @@ def _read_block(raw: msgspec.Raw, where: str) -> Part:
     if kind != "image_url":
         return OpaquePart(wire=WIRE, json=raw)
     image = Fields(fields.need("image_url", msgspec.Raw), f"{where}.image_url")
-    url, detail = image.need("url", str), image.take("detail", str)
-    head, comma, data = url.partition(";base64,")
-    if comma and head.startswith("data:"):
-        return ImagePart(data=data, media_type=head.removeprefix("data:"), detail=detail)
-    return ImagePart(url=url, detail=detail)
+    return read_picture(image, "url")
 
 
 def _read_tool_call(raw: msgspec.Raw, where: str) -> Part:
@@ -470,22 +447,11 @@ class _Choice(msgspec.Struct):
     logprobs: msgspec.Raw = ABSENT
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -504,16 +470,11 @@ _KEPT = ("audio", "function_call", "reasoning_details")
 def _usage(usage: _Usage) -> Usage | None:
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
-    read = usage.prompt_tokens_details or _InputDetails()
-    written = usage.completion_tokens_details or _OutputDetails()
-    return Usage(
-        input_tokens=usage.prompt_tokens,
-        output_tokens=usage.completion_tokens,
-        cached_input_tokens=read.cached_tokens or 0,
-        cache_write_5m_tokens=read.cache_write_tokens or 0,
-        reasoning_tokens=written.reasoning_tokens or 0,
-        input_audio_tokens=read.audio_tokens or 0,
-        output_audio_tokens=written.audio_tokens or 0,
+    return read_usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.prompt_tokens_details,
+        usage.completion_tokens_details,
     )
 
 
@@ -658,21 +619,12 @@ def decode_reply(body: bytes) -> ModelReply:
 
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:
-    read = {"cached_tokens": usage.cached_input_tokens}
-    kept = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    if kept:
-        read["cache_write_tokens"] = kept
-    written = {"reasoning_tokens": usage.reasoning_tokens}
-    if usage.input_audio_tokens:
-        read["audio_tokens"] = usage.input_audio_tokens
-    if usage.output_audio_tokens:
-        written["audio_tokens"] = usage.output_audio_tokens
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
-        "prompt_tokens_details": read,
-        "completion_tokens_details": written,
+        "prompt_tokens_details": input_details(usage),
+        "completion_tokens_details": output_details(usage),
     }
 
 

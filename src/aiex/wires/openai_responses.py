@@ -43,8 +43,20 @@ from aiex.core import (
 )
 from aiex.wires.counts import decode_count
 from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
-from aiex.wires.opaque import is_block, keys_part, merged
+from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
+from aiex.wires.openai_pieces import (
+    InputDetails,
+    OutputDetails,
+    input_details,
+    output_details,
+    picture_keys,
+    read_format,
+    read_picture,
+    read_usage,
+    read_user,
+    schema_keys,
+)
 from aiex.wires.replies import ReplyBuilder, collect
 from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
@@ -117,7 +129,7 @@ def _body(call: ModelCall) -> dict[str, Any]:
         body["instructions"] = _joined_text(messages[0].parts)
         messages = messages[1:]
     body["input"] = [item for message in messages for item in _items(message)]
-    tools = [tool for tool in (_tool(tool, call.wire) for tool in call.tools) if tool is not None]
+    tools = written_tools(call.tools, WIRE, lambda tool: _function(tool, call.wire))
     if tools:
         body["tools"] = tools
     if call.tool_choice is not None:
@@ -155,23 +167,11 @@ def _joined_text(parts: Iterable[Part]) -> str:
 
 
 def _format(wanted: ResponseFormat) -> dict[str, Any]:
-    body: dict[str, Any] = {"type": wanted.kind}
-    if wanted.kind == "json_schema":
-        named = {
-            "name": wanted.name or "reply",
-            "schema": wanted.schema or None,
-            "strict": wanted.strict,
-            "description": wanted.description,
-        }
-        body |= {name: value for name, value in named.items() if value is not None}
-    return body
+    schema = schema_keys(wanted) if wanted.kind == "json_schema" else {}
+    return {"type": wanted.kind} | schema
 
 
-def _tool(tool: Tool, wire: str | None) -> object:
-    if tool.opaque is not None and tool.opaque.wire == WIRE:
-        return tool.opaque.json
-    if tool.opaque is not None and not tool.parameters:
-        return None
+def _function(tool: Tool, wire: str | None) -> object:
     body: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description:
         body["description"] = tool.description
@@ -231,11 +231,7 @@ def _block(part: Part) -> object:
         case TextPart() | RefusalPart():
             return {"type": "input_text", "text": part.text}
         case ImagePart():
-            url = part.url
-            if url is None:
-                url = f"data:{part.media_type or 'image/png'};base64,{part.data}"
-            detail = {} if part.detail is None else {"detail": part.detail}
-            return {"type": "input_image", "image_url": url} | detail
+            return {"type": "input_image"} | picture_keys(part, "image_url")
         case OpaquePart():
             return part.json
         case _:
@@ -352,9 +348,6 @@ def decode_request(body: bytes) -> WireRequest:
     tools = fields.take("tools", msgspec.Raw) or b"[]"
     text = Fields(fields.take("text", msgspec.Raw) or b"{}", "text")
     reasoning = Fields(fields.take("reasoning", msgspec.Raw) or b"{}", "reasoning")
-    user = fields.take("user", str)
-    if user is None and fields.peek("safety_identifier"):
-        user = fields.copy("safety_identifier", str)
     call = ModelCall(
         model=fields.need("model", str),
         messages=tuple(messages),
@@ -364,9 +357,11 @@ def decode_request(body: bytes) -> WireRequest:
         max_output_tokens=fields.take("max_output_tokens", int),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
-        response_format=_read_format(text.take("format", msgspec.Raw)),
+        response_format=read_format(
+            text.take("format", msgspec.Raw), "text.format", schema_under=None
+        ),
         reasoning_effort=reasoning.take("effort", str),
-        user=user,
+        user=read_user(fields),
         extra=fields.left() | fields.rest("text", text) | fields.rest("reasoning", reasoning),
         wire=WIRE,
     )
@@ -381,22 +376,6 @@ def _read_tool_choice(fields: Fields) -> str | None:
         return None  # such as a hosted tool: stays an extra key
     fields.take("tool_choice", msgspec.Raw)
     return "tool:" + choice.need("name", str)
-
-
-def _read_format(raw: msgspec.Raw | None) -> ResponseFormat | None:
-    if raw is None:
-        return None
-    fields = Fields(raw, "text.format")
-    kind = fields.choice("type", ("text", "json_object", "json_schema"))
-    if kind != "json_schema":
-        return ResponseFormat(kind="text" if kind == "text" else "json_object")
-    return ResponseFormat(
-        kind="json_schema",
-        name=fields.take("name", str),
-        schema=fields.take("schema", msgspec.Raw) or ABSENT,
-        strict=fields.take("strict", bool),
-        description=fields.take("description", str),
-    )
 
 
 def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
@@ -468,12 +447,7 @@ def _read_block(raw: msgspec.Raw, where: str) -> list[Part]:
         case "refusal":
             part = RefusalPart(text=fields.need("refusal", str))
         case "input_image" if fields.peek("image_url"):
-            url, detail = fields.need("image_url", str), fields.take("detail", str)
-            head, comma, data = url.partition(";base64,")
-            if comma and head.startswith("data:"):
-                media_type = head.removeprefix("data:")
-                return [ImagePart(data=data, media_type=media_type, detail=detail)]
-            return [ImagePart(url=url, detail=detail)]
+            return [read_picture(fields, "image_url")]
         case _:
             return [OpaquePart(wire=WIRE, json=raw)]
     left = {name: raw for name, raw in fields.left().items() if bytes(raw) != b"[]"}
@@ -531,20 +505,11 @@ def _read_done(kind: str, fields: Fields, where: str) -> list[Part]:
 # ---------------------------------------------------------------- replies
 
 
-class _InputDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
 class _Usage(msgspec.Struct):
     input_tokens: int
     output_tokens: int
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
 
 
 class _Incomplete(msgspec.Struct):
@@ -592,14 +557,11 @@ _REASONS: dict[str, FinishReason] = {
 def _usage(usage: _Usage | None) -> Usage | None:
     if usage is None:
         return None
-    read = usage.input_tokens_details or _InputDetails()
-    written = usage.output_tokens_details or _OutputDetails()
-    return Usage(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_input_tokens=read.cached_tokens or 0,
-        cache_write_5m_tokens=read.cache_write_tokens or 0,
-        reasoning_tokens=written.reasoning_tokens or 0,
+    return read_usage(
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.input_tokens_details,
+        usage.output_tokens_details,
     )
 
 
@@ -795,15 +757,11 @@ def decode_reply(body: bytes) -> ModelReply:
 
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:
-    read = {"cached_tokens": usage.cached_input_tokens}
-    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
-    if written:
-        read["cache_write_tokens"] = written
     return {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": read,
+        "input_tokens_details": input_details(usage),
         "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "output_tokens_details": output_details(usage),
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
 

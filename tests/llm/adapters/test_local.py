@@ -6,19 +6,20 @@ real one, where the extra `local` and its model are there.
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import struct
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import msgspec
 import pytest
-from platformdirs import user_data_path
 
 from aiex.core import (
     AiexError,
@@ -32,6 +33,7 @@ from aiex.core import (
     ModelNotFoundError,
     OverloadedError,
     ProviderError,
+    ResponseFormat,
     TextDelta,
     TextPart,
     UnavailableError,
@@ -42,6 +44,7 @@ from aiex.runtime import Supervisor, SystemClock
 
 pytestmark = pytest.mark.anyio
 
+MODEL = "smollm2-135m"
 FAKE = """
 import http.server, json, os, sys, threading
 
@@ -73,6 +76,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with open(f"{name}.bodies", "a") as file:
+            print(json.dumps(body), file=file)
         if self.headers["Authorization"] != f"Bearer {token}":
             self.answer(401, {"error": {"message": "Invalid API Key", "code": 401}})
         elif self.path == "/v1/responses/input_tokens":
@@ -143,6 +148,11 @@ def starts(folder: Path, name: str) -> list[Start]:
     """Return how often the server of a model was started, and with what."""
     lines = (folder / f"{name}.starts").read_text().splitlines()
     return [msgspec.json.decode(line, type=Start) for line in lines]
+
+
+def bodies(folder: Path, name: str) -> list[Any]:
+    """Return what the server of a model was asked."""
+    return [json.loads(line) for line in (folder / f"{name}.bodies").read_text().splitlines()]
 
 
 def is_alive(pid: int) -> bool:
@@ -365,23 +375,30 @@ async def test_a_known_model_is_served_before_it_is_there_but_not_fetched_offlin
         assert [step async for step in adapter.prepare("mine", offline=True)] == []
 
 
-MODEL = "smollm2-135m"
+async def test_a_model_that_goes_in_circles_is_kept_from_it_where_the_call_says_nothing(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, MODEL, "mine")
+    plain = call_of("you", MODEL)
+    wish = {"repeat_penalty": msgspec.Raw(b"1.5")}
+    wished = msgspec.structs.replace(plain, temperature=1.0, extra=wish, wire="openai_chat")
+    strict = msgspec.structs.replace(plain, response_format=ResponseFormat(kind="json_object"))
+    async with adapter_of(tmp_path) as adapter:
+        for call in (plain, wished, strict, call_of("you", "mine")):
+            await asked(adapter, call)
+    first, second, third = bodies(tmp_path, MODEL)
+    [other] = bodies(tmp_path, "mine")
+    assert (first["temperature"], first["top_p"], first["repeat_penalty"]) == (0.3, 0.9, 1.1)
+    assert first["dry_multiplier"] == 0.8
+    assert (second["temperature"], second["repeat_penalty"]) == (1.0, 1.5)
+    assert third["temperature"] == 0.3
+    assert not {"repeat_penalty", "dry_multiplier"} & third.keys()
+    assert not {"temperature", "repeat_penalty", "dry_multiplier"} & other.keys()
 
 
-@pytest.fixture
-def models() -> Path:
-    """The folder with the real model; fetching it is no matter of tests."""
-    if find_spec("xllamacpp") is None:
-        pytest.skip("the extra `local` is not installed")
-    told = os.environ.get("AIEX_TEST_MODELS")
-    folder = Path(told) if told else user_data_path("aiex") / "models"
-    if not (folder / f"{MODEL}.gguf").exists():
-        pytest.skip(f"{MODEL} is not in {folder}: aiex model pull {MODEL}")
-    return folder
-
-
-async def test_the_real_model_answers_counts_overflows_and_survives_a_crash(models: Path) -> None:
-    async with adapter_of(models, SERVER_PROGRAM) as adapter:
+@pytest.mark.slow
+async def test_the_real_model_answers_counts_and_overflows(real_models: Path) -> None:
+    async with adapter_of(real_models, SERVER_PROGRAM) as adapter:
         call = call_of("Say hello.", MODEL, tokens=8)
         deltas = await asked(adapter, call)
         assert text_of(deltas)
@@ -398,8 +415,52 @@ async def test_the_real_model_answers_counts_overflows_and_survives_a_crash(mode
         assert text_of(await asked(adapter, call))
 
 
-async def test_the_real_server_says_what_is_wrong_with_a_file(models: Path, tmp_path: Path) -> None:
-    with (models / f"{MODEL}.gguf").open("rb") as file:
+@pytest.mark.slow
+async def test_the_real_server_follows_a_schema(real_models: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer"}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+    wanted = ResponseFormat(
+        kind="json_schema", name="person", schema=msgspec.Raw(json.dumps(schema).encode())
+    )
+    call = msgspec.structs.replace(
+        call_of("Ann is 30 years old. Who is it?", MODEL, tokens=100), response_format=wanted
+    )
+    async with adapter_of(real_models, SERVER_PROGRAM) as adapter:
+        said = json.loads(text_of(await asked(adapter, call)))
+    assert said.keys() == {"name", "age"}
+    assert type(said["age"]) is int
+
+
+@pytest.mark.slow
+async def test_the_real_server_is_started_again_after_it_was_killed(
+    real_models: Path, children_of: Callable[[int, str], list[int]]
+) -> None:
+    async def kill_in_the_middle(adapter: LocalAdapter) -> None:
+        call = call_of("Count to a thousand.", MODEL)
+        async with aclosing(adapter.stream(call, timeouts=Timeouts())) as deltas:
+            await anext(deltas)
+            [server] = children_of(os.getpid(), "local_server.py")
+            os.kill(server, signal.SIGKILL)
+            async for _ in deltas:
+                pass
+
+    async with adapter_of(real_models, SERVER_PROGRAM) as adapter:
+        with pytest.raises(IncompleteStreamError) as caught:
+            await kill_in_the_middle(adapter)
+        assert caught.value.transient
+        assert caught.value.hint == f"the server of {MODEL} crashed; it is started again"
+        assert text_of(await asked(adapter, call_of("Say hello.", MODEL, tokens=8)))
+
+
+@pytest.mark.slow
+async def test_the_real_server_says_what_is_wrong_with_a_file(
+    real_models: Path, tmp_path: Path
+) -> None:
+    with (real_models / f"{MODEL}.gguf").open("rb") as file:
         (tmp_path / "cut.gguf").write_bytes(file.read(4_000_000))
     async with adapter_of(tmp_path, SERVER_PROGRAM) as adapter:
         with pytest.raises(AiexError, match="not within the file bounds"):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from aiex.core import (
@@ -26,6 +27,7 @@ from aiex.core import (
     OpaquePart,
     ReasoningPart,
     RefusalPart,
+    TextPart,
     ToolCallPart,
     Usage,
 )
@@ -427,6 +429,44 @@ async def test_a_recorded_exchange_replays_over_a_socket(exchange: Exchange) -> 
     if exchange.api == OLLAMA:
         assert sent["options"]["num_ctx"] == 8192
         assert (sent["truncate"], sent["shift"]) == (False, False)
+
+
+OWN_STREAMS = Path(__file__).resolve().parents[2] / "wires" / "own_streams"
+
+
+@pytest.mark.parametrize(
+    ("provider", "api", "text", "calls", "thinking"),
+    [
+        ("openai", CHAT, "zwölf 🧪", [("call_1", "grep", '{"for":1}')], ""),
+        ("openai", RESPONSES, "zwölf 🧪", [], ""),
+        ("anthropic", MESSAGES, "", [("toolu_1", "grep", {"for": "ö"})], "hm 🧪"),
+    ],
+)
+async def test_a_stream_of_our_own_replays_over_a_socket(
+    provider: str, api: str, text: str, calls: list[Any], thinking: str
+) -> None:
+    body = (OWN_STREAMS / f"{WIRES[api].WIRE}.sse").read_text()
+    asked = ModelCall(model="m", messages=(Message(role="user", parts=(TextPart(text="hi"),)),))
+    recorded = {
+        "id": "own-000001",
+        "provider": provider,
+        "api": api,
+        "request": {
+            "method": "POST",
+            "path": api,
+            "body": json.loads(WIRES[api].encode_request(asked)),
+        },
+        "response": {"status": 200, "stream_text": body},
+    }
+    exchange = msgspec.json.decode(json.dumps(recorded), type=Exchange)
+    async with ReplayServer(answers(exchange), max_piece_bytes=7) as server:
+        found = found_in(await replay(exchange, server), exchange)
+    assert (found["text"], found["calls"], found["reasoning"]) == (text, calls, thinking)
+    assert found["reason"] == ("tool_calls" if calls else "stop")
+    assert found["usage"] == Usage(input_tokens=3, output_tokens=9)
+    [request] = server.received
+    assert (request.method, request.path) == ("POST", api)
+    assert "hi" in request.body.decode()
 
 
 @each_exchange(lambda one: one.api in {COUNT, INPUT_TOKENS})

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from aiex.assistant.analyze import measures
-from aiex.assistant.analyze.finished import finished
+from aiex.assistant.analyze.finished import MOST_LISTED, finished, left_out
 from aiex.assistant.analyze.history import History, HistoryReader
 from aiex.assistant.analyze.ranking import by_severity, hotspots, ranked
 from aiex.assistant.lint import LintReport, Ruff, Source
@@ -23,15 +23,12 @@ from aiex.core import (
     AnalyzeResult,
     Finding,
     Finished,
-    NotChecked,
     Progress,
     with_ids,
 )
 from aiex.sandbox import FileContent, Files
 
 __all__ = ["CodeAnalysis"]
-
-_MOST_FINDINGS = 10_000
 
 
 class CodeAnalysis:
@@ -73,7 +70,7 @@ class CodeAnalysis:
                 *project.not_checked,
                 *report.not_checked,
                 *history.not_checked,
-                *_cut(result),
+                *left_out("findings", sum(result.severities.values())),
             ),
             checked=report.checked,
         )
@@ -104,13 +101,6 @@ class CodeAnalysis:
         )
 
 
-def _cut(result: AnalyzeResult) -> tuple[NotChecked, ...]:
-    """Name the findings that are not in *result* because there are too many."""
-    more = sum(result.severities.values()) - len(result.findings)
-    reason = f"only the first {_MOST_FINDINGS} are listed"
-    return (NotChecked(what=f"{more} more findings", reason=reason),) if more else ()
-
-
 def _read(files: Files, paths: Sequence[str]) -> list[FileContent]:
     return [content for content in files.read_many(paths) if not isinstance(content, AiexError)]
 
@@ -134,7 +124,7 @@ def _result(
         functions=measures.most_complex(files, most),
         documentation=measures.documentation(files),
         imports=imports,
-        findings=findings[:_MOST_FINDINGS],
+        findings=findings[:MOST_LISTED],
         severities=by_severity(findings),
         hotspots=hot[:most],
     )

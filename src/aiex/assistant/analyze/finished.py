@@ -8,7 +8,10 @@ import msgspec
 
 from aiex.core import Finding, Finished, NotChecked, Severity, ToolRun, at_least
 
-__all__ = ["finished"]
+__all__ = ["MOST_LISTED", "finished", "left_out"]
+
+MOST_LISTED = 10_000
+"""Most findings, and most new definitions, that an answer lists."""
 
 
 def finished(
@@ -28,3 +31,10 @@ def finished(
         not_checked=tuple(not_checked),
         checked=tuple(checked),
     )
+
+
+def left_out(what: str, found: int) -> tuple[NotChecked, ...]:
+    """Return a note of how many of *found* are not listed, if any."""
+    more = found - MOST_LISTED
+    reason = f"only the first {MOST_LISTED} are listed"
+    return (NotChecked(what=f"{more} more {what}", reason=reason),) if more > 0 else ()

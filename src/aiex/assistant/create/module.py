@@ -82,7 +82,7 @@ class CreateModule:
         written = {place.path: module}
         if arguments.tests:
             written[place.test_path] = await self._writer.write(
-                run, chosen, _tests(task, place, module.file.text)
+                run, chosen, self._tests(task, place, module.file.text, chosen)
             )
         texts = {path: one.file.text for path, one in written.items() if one.file is not None}
         if arguments.docs:
@@ -103,13 +103,15 @@ class CreateModule:
         around: Surroundings,
         chosen: Chosen,
     ) -> Task:
+        attached = [("From the user", arguments.attached)] if arguments.attached else []
+
         def messages(examples: Sequence[tuple[str, str]]) -> tuple[Message, ...]:
             return prompts.create_module(
                 name=place.name,
                 path=place.path,
                 language=language,
                 description=arguments.description,
-                examples=examples,
+                examples=[*attached, *examples],
             )
 
         def count(text: str) -> int:
@@ -133,6 +135,21 @@ class CreateModule:
             ],
             line_length=around.line_length,
             max_repairs=arguments.max_repairs,
+            before=around.before.get(place.path, b"").decode("utf-8", "replace"),
+        )
+
+    def _tests(self, task: Task, place: Placement, source: str, chosen: Chosen) -> Task:
+        messages = prompts.create_tests(
+            name=place.name,
+            path=place.test_path,
+            language=task.language,
+            module_path=place.path,
+            source=source,
+        )
+        tokens = self._models.count(source, chosen.model)
+        shown = piece_of(place.path, source, reason="what is tested", tokens=tokens, form="whole")
+        return msgspec.structs.replace(
+            task, path=place.test_path, messages=messages, pieces=(shown,), before=""
         )
 
     async def _check(self, texts: dict[str, str], task: Task) -> LintReport:
@@ -178,7 +195,7 @@ class CreateModule:
                 for path, text in texts.items()
             ],
             around.before,
-            summary=f"module {place.name}: {arguments.description}"[:200],
+            summary=" ".join(f"module {place.name}: {arguments.description}".split())[:200],
             usage=usage,
             checks=[*(check for file in files for check in file.checks), *report.checked],
             not_checked=[*(n for file in files for n in file.not_checked), *report.not_checked],
@@ -231,17 +248,6 @@ def _items(around: Surroundings) -> list[Item]:
         text = around.conventions
         shown.insert(0, Item(path="AGENTS.md", start_line=1, text=text, reason="its conventions"))
     return shown
-
-
-def _tests(task: Task, place: Placement, source: str) -> Task:
-    messages = prompts.create_tests(
-        name=place.name,
-        path=place.test_path,
-        language=task.language,
-        module_path=place.path,
-        source=source,
-    )
-    return msgspec.structs.replace(task, path=place.test_path, messages=messages, pieces=())
 
 
 def _dry(place: Placement, language: Language, module: Written) -> Finished:

@@ -11,7 +11,7 @@ import msgspec
 from aiex.assistant import prompts
 from aiex.assistant.create.finish import Finisher, Formatted, syntax_problem
 from aiex.assistant.models import Asked, Chosen, Models, sum_of
-from aiex.assistant.replies import whole_file
+from aiex.assistant.replies import attempt, whole_file
 from aiex.assistant.verbs import Run
 from aiex.code import Language
 from aiex.context import ShownPiece
@@ -38,11 +38,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         pieces: What of the project the messages show.
         line_length: Longest line that the formatter makes, in columns.
         max_repairs: How often a reply that cannot be used is asked for again.
+        before: Text of the file that it replaces; empty if there is none.
     """
 
     path: str
     language: Language
     messages: tuple[Message, ...]
+    before: str = ""
     pieces: Sequence[ShownPiece] = ()
     line_length: int = 88
     max_repairs: int = 2
@@ -85,6 +87,7 @@ class Writer:
             UnusableReplyError: No reply could be used; the last one is kept in a file.
         """
         messages = task.messages
+        before = task.before
         usages: list[UsageTotal] = []
         repairs = 0
         while True:
@@ -100,10 +103,12 @@ class Writer:
             if asked.reply is None:
                 return Written(file=None, estimates=asked.estimates)
             try:
-                text = whole_file(
+                found = whole_file(
                     asked.reply,
                     language=task.language,
                     check=lambda candidate: syntax_problem(candidate, task.language),
+                    path=task.path,
+                    before=before,
                 )
                 break
             except UnusableReplyError as error:
@@ -113,7 +118,11 @@ class Writer:
                 repairs += 1
                 await run.emit(Notice(text=f"asking again: {error.message}"))
                 messages = prompts.repair(messages, reply=asked.reply.text, problem=error.message)
-        file = await self._finisher.finish(text, task.language, line_length=task.line_length)
+                tried = attempt(asked.reply, language=task.language, path=task.path)
+                before = before if tried is None else tried
+        for note in found.notes:
+            await run.emit(Notice(text=note))
+        file = await self._finisher.finish(found.text, task.language, line_length=task.line_length)
         return Written(file=file, usage=sum_of(usages), repairs=repairs)
 
     async def _kept(
@@ -124,6 +133,7 @@ class Writer:
 
         def keep() -> None:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file.touch(mode=0o600)
             file.write_text(text, encoding="utf-8", errors="surrogateescape")
 
         try:

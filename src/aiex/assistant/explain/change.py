@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 
 from aiex.assistant.changed import Changed, ChangedContent, base_of, changed_since
 from aiex.assistant.explain.subject import Subject
@@ -15,6 +18,9 @@ from aiex.context import Item
 from aiex.core import ChangedFile, ExplainArguments, ExplainFacts, unified_diff
 
 __all__ = ["subject_of_diff"]
+
+_MOST_PAIRS = 10_000
+_LEAST_LIKENESS = 0.5
 
 
 async def subject_of_diff(
@@ -31,32 +37,22 @@ async def subject_of_diff(
     scan = await anyio.to_thread.run_sync(files.scan)
     digests = reader.digests if run.request.options.use_cache else None
     changed = await changed_since(files, git, base, scan, digests)
-    return await anyio.to_thread.run_sync(_subject, changed, base)
+    return await anyio.to_thread.run_sync(_subject, changed, base.commit)
 
 
 def _subject(changed: Changed, base: str) -> Subject:
     facts: list[ChangedFile] = []
     items: list[Item] = []
-    for one in changed.files:
-        binary = is_binary(one.before or b"") or is_binary(one.after or b"")
-        diff = "" if binary else unified_diff(one.path, one.before, one.after)
-        lines = diff.split("\n")[2:]
-        facts.append(
-            ChangedFile(
-                path=one.path,
-                status=one.status,
-                added_lines=sum(line.startswith("+") for line in lines),
-                removed_lines=sum(line.startswith("-") for line in lines),
-                symbols=_symbols(one),
-            )
-        )
+    for old_path, one in _renamed(changed.files):
+        fact, diff = _compared(old_path, one)
+        facts.append(fact)
         if diff:
             items.append(
                 Item(
                     path=one.path,
                     start_line=1,
                     text=diff,
-                    reason=f"{one.status} since {base[:10]}",
+                    reason=f"{fact.status} since {base[:10]}",
                     shorter=(unified_diff(one.path, one.before, one.after, context=0),),
                 )
             )
@@ -69,6 +65,59 @@ def _subject(changed: Changed, base: str) -> Subject:
         items=tuple(items),
         not_checked=changed.not_checked,
     )
+
+
+def _compared(old_path: str, one: ChangedContent) -> tuple[ChangedFile, str]:
+    """Return the facts of one file that differs, and its diff; `""` for one that is no text."""
+    binary = is_binary(one.before or b"") or is_binary(one.after or b"")
+    diff = "" if binary else unified_diff(one.path, one.before, one.after)
+    lines = diff.split("\n")[2:]
+    moved = old_path != one.path
+    fact = ChangedFile(
+        path=one.path,
+        status="renamed" if moved else one.status,
+        added_lines=sum(line.startswith("+") for line in lines),
+        removed_lines=sum(line.startswith("-") for line in lines),
+        symbols=_symbols(one),
+        renamed_from=old_path if moved else "",
+        is_binary=binary,
+    )
+    return fact, diff
+
+
+def _renamed(files: Sequence[ChangedContent]) -> list[tuple[str, ChangedContent]]:
+    """Return *files* with their old paths: one that went and one much like it that came are one.
+
+    As in git, half of the lines must be the same; empty files and large sets are not compared.
+    """
+    gone = [one for one in files if one.status == "deleted" and one.before]
+    came = [one for one in files if one.status == "added" and one.after]
+    if len(gone) * len(came) > _MOST_PAIRS:
+        gone = []
+    lines = {
+        one.path: Counter((one.before or one.after or b"").split(b"\n")) for one in gone + came
+    }
+    likeness = sorted(
+        (-_same_part(lines[old.path], lines[new.path]), new.path, old.path)
+        for old in gone
+        for new in came
+    )
+    old_of: dict[str, str] = {}
+    for score, new_path, old_path in likeness:
+        if -score >= _LEAST_LIKENESS and new_path not in old_of and old_path not in old_of.values():
+            old_of[new_path] = old_path
+    before = {one.path: one.before for one in gone}
+    return [
+        (old_of[one.path], msgspec.structs.replace(one, before=before[old_of[one.path]]))
+        if one.path in old_of
+        else (one.path, one)
+        for one in files
+        if one.path not in old_of.values()
+    ]
+
+
+def _same_part(old: Counter[bytes], new: Counter[bytes]) -> float:
+    return (old & new).total() / max(old.total(), new.total())
 
 
 def _symbols(one: ChangedContent) -> tuple[str, ...]:

@@ -91,13 +91,15 @@ def items_of_symbol(
 
 def around(path: str, text: str, line: int, *, reason: str, lines: int = 15) -> Item:
     """Return the lines around *line*, with shorter forms nearer to it."""
+    first = max(1, line - lines)
     nearer = (lines // 2, _LINES_AROUND)
     return Item(
         path=path,
-        start_line=max(1, line - lines),
-        text=_slice(text, line - lines, line + lines),
+        start_line=first,
+        text=_slice(text, first, line + lines),
         reason=reason,
         shorter=tuple(_slice(text, line - n, line + n) for n in nearer),
+        skipped=tuple(max(1, line - n) - first for n in nearer),
     )
 
 

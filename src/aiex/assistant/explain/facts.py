@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from aiex.code import FileFacts, Symbol
-from aiex.context import Place, SymbolIndex
+from aiex.context import Place, SymbolIndex, names_called
 from aiex.core import (
     CallSite,
     ExplainFacts,
@@ -88,6 +88,7 @@ def facts_of_file(
         imports=_imports(facts),
         imported_by=tuple(sorted(p for p, targets in imports.items() if path in targets)),
         calls=_related(index.callees(path)),
+        other_calls=tuple(index.other_calls(path))[:_MOST_RELATED],
         callers=_sites(index, path, [s for s in outline if s.parent is None], own=False),
         findings=tuple(findings),
     )
@@ -122,6 +123,7 @@ def facts_of_symbol(
         symbol=symbol_facts(symbol),
         symbols=tuple(symbol_facts(other) for other in inside),
         calls=_related(index.callees(path, symbol)),
+        other_calls=tuple(index.other_calls(path, symbol))[:_MOST_RELATED],
         callers=_sites(index, path, called, own=True),
         findings=tuple(
             finding for finding in findings if symbol.start_line <= finding.line <= symbol.end_line
@@ -148,6 +150,7 @@ def facts_of_text(facts: FileFacts | None, *, lines: int) -> ExplainFacts:
         docstring=first_paragraph(facts.docstring),
         symbols=tuple(symbol_facts(symbol) for symbol in outline),
         imports=_imports(facts),
+        other_calls=tuple(names_called(facts.calls))[:_MOST_RELATED],
     )
 
 

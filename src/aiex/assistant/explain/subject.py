@@ -11,8 +11,9 @@ import msgspec
 
 from aiex.assistant.explain.context import around, items_of_file, items_of_symbol, neighbour_paths
 from aiex.assistant.explain.facts import facts_of_file, facts_of_symbol, facts_of_text
+from aiex.assistant.explain.named import nearest, read_named
 from aiex.assistant.lint import LintReport, Ruff
-from aiex.assistant.project import ProjectReader, looks_like_project
+from aiex.assistant.project import ProjectReader, looks_like_project, problems_of
 from aiex.assistant.ruff_settings import find_settings
 from aiex.assistant.verbs import Run
 from aiex.code import (
@@ -21,6 +22,7 @@ from aiex.code import (
     Symbol,
     guess_language,
     import_graph,
+    is_binary,
     language_of,
     read_facts,
     read_traceback,
@@ -74,16 +76,11 @@ async def subject_of_code(
     """
     if arguments.path is None:
         return _text(arguments)
-    content = await anyio.to_thread.run_sync(reader.open(run.request).read, arguments.path)
+    content = await anyio.to_thread.run_sync(read_named, reader.open(run.request), arguments.path)
     language = language_of(content.path, content.content[:256])
     attached = _attached(arguments)
-    if language is None:
-        text = content.content.decode("utf-8", "replace")
-        facts = facts_of_text(None, lines=text.count("\n"))
-        facts = msgspec.structs.replace(facts, kind="file", path=content.path)
-        item = Item(path=content.path, start_line=1, text=text, reason="what is explained")
-        missing = NotChecked(what=content.path, reason="its language is none that is read")
-        return Subject(facts=facts, items=(item, *attached), not_checked=(missing,))
+    if language is None or is_binary(content.content):
+        return _of_no_language(content, attached)
     file = await anyio.to_thread.run_sync(read_facts, content.content, language)
     symbol = _symbol(arguments, content.path, file)
     around, unread = await _around(reader, run)
@@ -99,9 +96,26 @@ async def subject_of_code(
     return Subject(
         facts=facts,
         items=(*items, *attached),
-        not_checked=(*file.not_checked, *report.not_checked, *unread),
+        not_checked=(*problems_of(content.path, file), *report.not_checked, *unread),
         checked=report.checked,
     )
+
+
+def _of_no_language(content: FileContent, attached: tuple[Item, ...]) -> Subject:
+    """Return a file that is not parsed; a model is never shown one that is no text."""
+    if is_binary(content.content):
+        title, lines = f"binary file of {len(content.content):,} bytes", 0
+        items = attached
+        missing = NotChecked(what=content.path, reason="it is binary")
+    else:
+        text = content.content.decode("utf-8", "replace")
+        lines = text.count("\n") + (text[-1:] not in {"", "\n"})
+        title = f"text of {lines} lines"
+        subject = Item(path=content.path, start_line=1, text=text, reason="what is explained")
+        items = (subject, *attached)
+        missing = NotChecked(what=content.path, reason="its language is none that is read")
+    facts = ExplainFacts(kind="file", path=content.path, title=title, lines=lines)
+    return Subject(facts=facts, items=items, not_checked=(missing,))
 
 
 async def _around(
@@ -110,7 +124,7 @@ async def _around(
     """Return the facts of the other files; none where the folder is no project but anything."""
     files = reader.open(run.request)
     if not await anyio.to_thread.run_sync(looks_like_project, Path(files.root)):
-        reason = f"{files.root} looks like no project: it has no .git, pyproject.toml or the like"
+        reason = "this folder looks like no project: it has no .git, pyproject.toml or the like"
         return {}, (NotChecked(what="callers and callees in other files", reason=reason),)
     return (await reader.read(run)).files, ()
 
@@ -150,8 +164,9 @@ def _symbol(arguments: ExplainArguments, path: str, file: FileFacts) -> Symbol |
     if arguments.symbol is not None:
         found = symbols_named(file, arguments.symbol)
         if found:
-            return found[0]
-        names = [s.qualified_name for s in file.symbols]
+            same = [s for s in found if s.qualified_name == found[0].qualified_name]
+            return max(same, key=lambda s: s.end_line - s.start_line)  # overloads are heads alone
+        names = list(dict.fromkeys(s.qualified_name for s in file.symbols))
         raise NotFoundError(
             f"{path} defines no {arguments.symbol!r}", hint=_nearest(arguments.symbol, names)
         )
@@ -165,12 +180,9 @@ def _symbol(arguments: ExplainArguments, path: str, file: FileFacts) -> Symbol |
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    import difflib  # noqa: PLC0415 - only when something is wrong
-
-    leaves = {n.rpartition(".")[2]: n for n in names}
-    near = difflib.get_close_matches(name.rpartition(".")[2], leaves, n=3, cutoff=0.5)
+    near = nearest(name, {n.rpartition(".")[2]: n for n in names})
     if near:
-        return f"did you mean {' or '.join(leaves[n] for n in near)}?"
+        return f"did you mean {' or '.join(near)}?"
     return f"it defines {', '.join(names[:10])}" if names else "it defines nothing"
 
 

@@ -14,7 +14,7 @@ from aiex.assistant.lint import Ruff
 from aiex.assistant.models import Asked, Chosen, Models, cost_of, piece_of
 from aiex.assistant.project import OpenGit, ProjectReader
 from aiex.assistant.verbs import Run
-from aiex.context import Fitted, Item, fit
+from aiex.context import Fitted, Item, ShownItem, fit
 from aiex.core import (
     ExplainArguments,
     ExplainResult,
@@ -31,6 +31,7 @@ from aiex.core import (
 __all__ = ["Explain"]
 
 _LONGEST_REPLY = 1200
+_MOST_SHOWN = 64_000  # tokens; beyond it a prompt costs more and says less
 
 
 class Explain:
@@ -60,6 +61,8 @@ class Explain:
         await run.emit(Facts(data=msgspec.Raw(msgspec.json.encode(subject.facts))))
         if arguments.facts_only:
             return _finished(subject, "facts_only")
+        if not any(item.text.strip() for item in subject.items):
+            return _finished(subject, "nothing_to_show")
         options = run.request.options
         try:
             chosen = await self._models.choose(options)
@@ -71,7 +74,7 @@ class Explain:
             return _finished(subject, "no_model", missing)
         output = options.max_output_tokens or _LONGEST_REPLY
         fitted = self._fit(subject, arguments, chosen, output)
-        messages = _messages(subject, arguments, [(s.item, s.text) for s in fitted.shown])
+        messages = _messages(subject, arguments, fitted.shown)
         asked = await self._models.ask(
             run,
             chosen,
@@ -103,29 +106,31 @@ class Explain:
             return self._models.count(text, chosen.model)
 
         bare = sum(count(text) for text in _texts(_messages(subject, arguments, [])))
-        heading = max((count(_heading(item)) for item in subject.items), default=0) + 8
+        heading = (
+            max((count(_heading(item, item.start_line)) for item in subject.items), default=0) + 8
+        )
         return fit(
             subject.items,
-            max(0, chosen.room(output) - bare),
+            max(0, min(_MOST_SHOWN, chosen.room(output) - bare)),
             lambda text: count(text) + heading,
         )
 
 
 def _messages(
-    subject: Subject, arguments: ExplainArguments, shown: Sequence[tuple[Item, str]]
+    subject: Subject, arguments: ExplainArguments, shown: Sequence[ShownItem]
 ) -> tuple[Message, ...]:
     return prompts.explain(
         kind=subject.facts.kind,
-        facts=facts_in_words(subject.facts),
-        context=[(_heading(item), text) for item, text in shown],
+        facts=facts_in_words(subject.facts, (s.text for s in shown)),
+        context=[(_heading(s.item, s.start_line), s.text) for s in shown],
         detail=arguments.detail,
         focus=arguments.focus,
         question=arguments.question,
     )
 
 
-def _heading(item: Item) -> str:
-    place = f"{item.path}, from line {item.start_line}" if item.path else "From the user"
+def _heading(item: Item, line: int) -> str:
+    place = f"{item.path}, from line {line}" if item.path else "From the user"
     return f"{place} ({item.reason}):"
 
 
@@ -138,7 +143,7 @@ def _shown(fitted: Fitted) -> tuple[ShownContext, ...]:
         *(
             ShownContext(
                 path=s.item.path,
-                start_line=s.item.start_line,
+                start_line=s.start_line,
                 reason=s.item.reason,
                 form=s.form,
                 tokens=s.tokens,

@@ -11,14 +11,25 @@ __all__ = ["facts_in_words"]
 _MOST = 12
 
 
-def facts_in_words(facts: ExplainFacts) -> str:
-    """Return *facts* as a list in Markdown; long lists are cut with the number left out."""
+def facts_in_words(facts: ExplainFacts, shown: Iterable[str] = ()) -> str:
+    """Return *facts* as a list in Markdown; long lists are cut with the number left out.
+
+    Args:
+        facts: What is known.
+        shown: Texts that stand beside the list: what one of them says is not said twice.
+    """
+    said = [" ".join(text.split()) for text in shown]
+
+    def is_new(text: str) -> bool:
+        return not any(" ".join(text.split()) in one for one in said)
+
     lines = [f"- {facts.path + ': ' if facts.path else ''}{facts.title}"]
     if facts.symbol is not None:
-        lines.append(f"- signature: `{facts.symbol.signature}`")
+        if is_new(facts.symbol.signature):
+            lines.append(f"- signature: `{facts.symbol.signature}`")
         if facts.symbol.complexity is not None:
             lines.append(f"- cyclomatic complexity: {facts.symbol.complexity}")
-    if facts.docstring:
+    if facts.docstring and is_new(facts.docstring):
         lines.append(f"- documented as: {facts.docstring}")
     if facts.message:
         lines.append(f"- error: {facts.message}")
@@ -33,7 +44,9 @@ def facts_in_words(facts: ExplainFacts) -> str:
     lines += _some(
         "changed",
         [
-            f"{c.path} {c.status} +{c.added_lines} -{c.removed_lines} {' '.join(c.symbols)}".strip()
+            f"{c.path} {c.status}{f' from {c.renamed_from}' if c.renamed_from else ''} "
+            f"{'(binary)' if c.is_binary else f'+{c.added_lines} -{c.removed_lines}'} "
+            f"{' '.join(c.symbols)}".strip()
             for c in facts.changed
         ],
     )
@@ -42,6 +55,7 @@ def facts_in_words(facts: ExplainFacts) -> str:
     lines += _some("imports", facts.imports)
     lines += _some("imported by", facts.imported_by)
     lines += _some("calls", [f"{c.name} ({c.path}:{c.line})" for c in facts.calls])
+    lines += _some("also calls", facts.other_calls)
     lines += _some(
         "called by", [f"{c.caller or 'top level'} ({c.path}:{c.line})" for c in facts.callers]
     )

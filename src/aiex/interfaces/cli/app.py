@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
+from collections.abc import Sequence
 from importlib import import_module
-from typing import cast
+from typing import Literal, cast
 
 import click
 
-from aiex.core import AiexError, ErrorInfo, Failed, InterruptedByUserError, UsageError, outcome_of
+from aiex.core import AiexError, Failed, InterruptedByUserError, UsageError, nearest, outcome_of
+from aiex.interfaces.cli.console import Console, ReaderLeftError
+from aiex.interfaces.cli.front import BROKEN_PIPE, command_of, wants_json
 from aiex.interfaces.cli.options import Globals, Group
 
 __all__ = ["COMMANDS", "cli", "run"]
@@ -27,13 +28,10 @@ COMMANDS = (
     "tasks",
     "gen",
     "completion",
+    "help",
+    "version",
 )
 """Every command, in the order in which help shows them; each is a module of its name."""
-
-_BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
-
-
-_FAULT = "this is a fault of Aiex: report it with what was printed above"
 
 
 class _Root(Group):
@@ -61,20 +59,17 @@ def run(words: list[str]) -> int:
     try:
         result = cli.main(_optional_values(words), prog_name="aiex", standalone_mode=False)
     except click.UsageError as error:
-        return _fail(words, UsageError(error.format_message(), hint=_hint(error)))
+        return _fail(words, _usage(words, error))
     except click.ClickException as error:
         return _fail(words, UsageError(error.format_message()))
     except AiexError as error:
         return _fail(words, error)
     except (KeyboardInterrupt, click.Abort):
         return _fail(words, InterruptedByUserError("interrupted"))
-    except BrokenPipeError:
-        # Whoever read has left; Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
-    except Exception as error:  # the front door: a fault of Aiex is told as one
-        logging.getLogger(__name__).exception("a command failed")
-        return _fail(words, AiexError(f"{type(error).__name__}: {error}", hint=_FAULT))
+    except ReaderLeftError:
+        return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - the front door: a fault of Aiex is told as one
+        return _fail(words, _fault(words, error))
     return result if isinstance(result, int) else 0
 
 
@@ -84,20 +79,49 @@ def _optional_values(words: list[str]) -> list[str]:
     return ["--json=" if word == "--json" else word for word in words[:end]] + words[end:]
 
 
-def _hint(error: click.UsageError) -> str:
-    path = error.ctx.command_path if error.ctx is not None else "aiex"
-    return f"{path} --help"
+def _usage(words: list[str], error: click.UsageError) -> UsageError:
+    """Return what is wrong with *words*, and the nearest that would not be."""
+    named = " ".join(["aiex", *command_of(words)])
+    path = error.ctx.command_path if error.ctx is not None else named
+    text = error.format_message().rstrip(".")
+    near: Sequence[str] = ()
+    if isinstance(error, click.NoSuchOption):
+        text = f"{path} has no option {error.option_name}"
+        near = error.possibilities or ()
+    elif isinstance(error, click.BadParameter) and error.param is not None:
+        kind = error.param.type
+        given = text.rpartition(": '")[2].partition("'")[0]
+        if isinstance(kind, click.Choice):
+            one = nearest(given, kind.choices)
+            near = () if one is None else (one,)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"{path} --help"
+    return UsageError(text[:1].lower() + text[1:], hint=hint)
+
+
+def _fault(words: list[str], error: Exception) -> AiexError:
+    from aiex.interfaces.cli.faults import log_to_stderr
+
+    logger = logging.getLogger(__name__)
+    if not logging.getLogger().handlers:
+        log_to_stderr("WARNING", faults=None, verbose=bool({"-v", "--verbose"} & set(words)))
+    logger.error("a command failed", exc_info=error)
+    return AiexError(f"{type(error).__name__}: {error}")
 
 
 def _fail(words: list[str], error: AiexError) -> int:
     """Report an error of the command itself, before or instead of a request."""
-    from aiex.interfaces.cli.console import Console
     from aiex.interfaces.cli.view import report_failure
 
-    wants_json = any(word == "--json" or word.startswith("--json=") for word in words)
-    wants_json = wants_json or "--format=json" in words
-    asked = Globals(json="" if wants_json else None, jsonl="--jsonl" in words)
-    command = next((word for word in words if word in COMMANDS), "aiex")
-    info: ErrorInfo = error.info()
-    report_failure(Failed(error=info), command, asked, Console(env=dict(os.environ)))
+    asked = Globals(json="" if wants_json(words) else None, jsonl="--jsonl" in words)
+    command = " ".join(command_of(words)) or "aiex"
+    info = error.info()
+    report_failure(Failed(error=info), command, asked, Console(color=_color(words)))
     return outcome_of(info.code).exit_code
+
+
+def _color(words: list[str]) -> Literal["auto", "always", "never"]:
+    """Return when to use colour, as far as *words* say; they may be wrong otherwise."""
+    joined = " ".join(words).replace("--color ", "--color=")
+    if "--color=never" in joined:
+        return "never"
+    return "always" if "--color=always" in joined else "auto"

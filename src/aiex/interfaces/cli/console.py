@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Literal
 
-__all__ = ["Console", "Style", "safe"]
+from aiex.core import AiexError
+from aiex.interfaces.cli.front import abandon_stdout
+
+__all__ = ["Console", "ReaderLeftError", "Style", "safe"]
 
 Style = Literal["bold", "dim", "red", "yellow", "green", "cyan"]
 
@@ -32,6 +37,10 @@ def safe(text: str) -> str:
         'a\\x1b[2Jb'
     """
     return _UNSAFE.sub(lambda m: m[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+class ReaderLeftError(Exception):
+    """Nobody reads standard output any more: the command ends, and nothing went wrong."""
 
 
 class Console:
@@ -76,10 +85,29 @@ class Console:
         self.write(head + self.styled(safe(text), *styles) + "\n")
 
     def write(self, text: str) -> None:
-        """Write data as it is."""
+        """Write data for a person, in the encoding of the terminal.
+
+        Raises:
+            ReaderLeftError: Whoever read has left.
+            AiexError: Standard output takes no more.
+        """
         self.clear_progress()
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        with _output_errors():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    def write_data(self, data: bytes) -> None:
+        """Write data for a program, which counts on its bytes: UTF-8 whatever the terminal's.
+
+        Raises:
+            ReaderLeftError: Whoever read has left.
+            AiexError: Standard output takes no more.
+        """
+        self.clear_progress()
+        with _output_errors():
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
 
     def note(self, text: str, *styles: Style) -> None:
         """Write a line that is no data; left out when quiet."""
@@ -88,9 +116,14 @@ class Console:
 
     def error(self, text: str, *styles: Style) -> None:
         """Write a line that is no data, quiet or not."""
+        self.message(self.styled(safe(text), *styles, stream=sys.stderr) + "\n")
+
+    def message(self, text: str) -> None:
+        """Write what is no data, as it is; lost where standard error takes no more."""
         self.clear_progress()
-        sys.stderr.write(self.styled(safe(text), *styles, stream=sys.stderr) + "\n")
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
     def progress(self, stage: str, done: int, total: int | None, unit: str) -> None:
         """Show how far a long piece of work is, on a terminal only; rewrites its own line."""
@@ -103,16 +136,34 @@ class Console:
             text = f"{stage} {bar} {_amount(done, unit)} of {_amount(total, unit)}"
         else:
             text = f"{stage} {_amount(done, unit)}"
-        sys.stderr.write(f"\r\x1b[2K{safe(text)}")
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.write(f"\r\x1b[2K{safe(text)}")
+            sys.stderr.flush()
         self._progress_shown = True
 
     def clear_progress(self) -> None:
         """Take the line of progress away before something else is written."""
         if self._progress_shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stderr.write("\r\x1b[2K")
+                sys.stderr.flush()
             self._progress_shown = False
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    """Say what keeps standard output from taking more."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        abandon_stdout()
+        raise ReaderLeftError from error
+    except OSError as error:
+        abandon_stdout()
+        raise AiexError(
+            f"standard output cannot be written: {error.strerror}",
+            hint="make room, or write it elsewhere",
+        ) from error
 
 
 def _amount(number: int, unit: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,36 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from aiex.app import Loaded, environment, find_root, load, open_gateway, user_name
-from aiex.core import Event, Finished, Principal, Request, RunOptions, new_id
+from aiex.app import (
+    Loaded,
+    environment,
+    find_root,
+    load,
+    open_gateway,
+    places_of,
+    user_name,
+)
+from aiex.core import (
+    ConfigurationError,
+    Event,
+    Finished,
+    Principal,
+    Request,
+    RunOptions,
+    UsageError,
+    new_id,
+)
 from aiex.gateway import Gateway
 from aiex.interfaces.cli.console import Console
+from aiex.interfaces.cli.faults import log_to_stderr
 from aiex.interfaces.cli.options import Globals
 from aiex.interfaces.cli.view import View, check_form
 
-__all__ = ["Setup", "answer", "run_verb", "set_up"]
+__all__ = ["OpenHouse", "Setup", "answer", "run_verb", "set_up"]
+
+
+OpenHouse = Callable[[Loaded, Mapping[str, str]], Awaitable[Gateway]]
+"""Opens a gateway with the settings in force."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,8 +68,19 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         """Return *path*, as the user wrote it, as an absolute path."""
         return os.path.normpath(self.folder / path)
 
+    def place(self, path: str) -> str:
+        """Return *path*, as the user wrote it, relative to the root; absolute where it is outside.
 
-def set_up(asked: Globals, *, near: str | None = None, root: bool = True) -> Setup:
+        A root whose own name is no UTF-8 can be worked in: its name is in no request.
+        """
+        absolute = Path(self.absolute(path))
+        inside = absolute.is_relative_to(self.root)
+        return str(absolute.relative_to(self.root) if inside else absolute)
+
+
+def set_up(
+    asked: Globals, *, near: str | None = None, root: bool = True, strict: bool = True
+) -> Setup:
     """Return what a command stands on.
 
     Args:
@@ -54,26 +88,44 @@ def set_up(asked: Globals, *, near: str | None = None, root: bool = True) -> Set
         near: File or folder that the command is about; where it is outside the current project,
             the project around it is meant.
         root: Whether the project around the folder is meant, or the folder itself.
+        strict: Whether a wrong setting is an error; if not, its source is left out.
 
     Raises:
-        ConfigurationError: A setting is wrong.
+        ConfigurationError: A setting is wrong, or there is no folder to work in.
     """
     env = environment()
-    folder = Path.cwd() / (asked.directory or "")
+    folder = _current() / (asked.directory or "")
     around = find_root(folder) if root else folder
     if near is not None:
         target = Path(os.path.normpath(folder / near))
         if not target.is_relative_to(around) and target.exists():
             around = find_root(target if target.is_dir() else target.parent)
-    loaded = load(env, root=around)
+    loaded = load(env, root=around, strict=strict)
     console = Console(
         color=asked.color or loaded.settings.cli.color,
         quiet=asked.quiet,
         verbose=asked.verbose,
         env=env,
     )
-    _log(loaded, verbose=asked.verbose)
+    level = "INFO" if asked.verbose else loaded.settings.cli.log_level.upper()
+    log_to_stderr(level, faults=_fault_folder(loaded), verbose=asked.verbose)
     return Setup(asked=asked, folder=folder, root=around, loaded=loaded, env=env, console=console)
+
+
+def _current() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            "the current folder is gone", hint="go to another, or name one with -C DIR"
+        ) from error
+
+
+def _fault_folder(loaded: Loaded) -> Path | None:
+    try:
+        return places_of(loaded.settings.state).faults
+    except ConfigurationError:
+        return None
 
 
 def run_verb(
@@ -83,6 +135,7 @@ def run_verb(
     *,
     command: str | None = None,
     view: View | None = None,
+    open_house: OpenHouse = open_gateway,
 ) -> int:
     """Submit one request, write its events and return the exit status.
 
@@ -92,10 +145,11 @@ def run_verb(
         arguments: The verb's arguments.
         command: Name of the command; `None` for the verb's.
         view: What writes the events; `None` for one that is made here.
+        open_house: Opens the gateway.
     """
     check_form(command or verb, setup.asked)
     shown = view or View(command or verb, setup.asked, setup.console)
-    return anyio.run(partial(_run, setup, _request(setup, verb, arguments), shown))
+    return anyio.run(partial(_run, setup, _request(setup, verb, arguments), shown, open_house))
 
 
 def answer(setup: Setup, command: str, result: msgspec.Struct) -> int:
@@ -112,7 +166,7 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
     return Request(
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
         verb=verb,
-        arguments=msgspec.Raw(msgspec.json.encode(arguments)),
+        arguments=_encoded(arguments),
         principal=Principal(user=user_name(), interface="cli"),
         root=str(setup.root),
         deadline=None if asked.timeout is None else now + timedelta(seconds=asked.timeout),
@@ -131,8 +185,18 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
     )
 
 
-async def _run(setup: Setup, request: Request, view: View) -> int:
-    gateway = await open_gateway(setup.loaded, setup.env)
+def _encoded(arguments: msgspec.Struct) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(msgspec.json.encode(arguments))
+    except UnicodeEncodeError as error:
+        name = str(error.object)
+        raise UsageError(
+            f"{name!r} is no UTF-8: requests cannot name it", hint="rename it, or pipe it in"
+        ) from error
+
+
+async def _run(setup: Setup, request: Request, view: View, open_house: OpenHouse) -> int:
+    gateway = await open_house(setup.loaded, setup.env)
     code = 0
     problem: Exception | None = None
     async with gateway, anyio.create_task_group() as tasks:
@@ -159,10 +223,3 @@ async def _cancel_on_signal(gateway: Gateway, request_id: str) -> None:
                 os._exit(130)
             first = False
             await gateway.cancel(request_id)
-
-
-def _log(loaded: Loaded, *, verbose: bool) -> None:
-    import logging
-
-    level = "INFO" if verbose else loaded.settings.cli.log_level.upper()
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")

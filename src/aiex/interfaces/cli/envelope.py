@@ -88,7 +88,7 @@ def envelope_of_failure(command: str, failed: Failed, *, exit_code: int) -> byte
             status="refused" if refused else "error",
             exit_code=exit_code,
             termination_reason=failed.error.code,
-            data=failed.data or msgspec.Raw(b"null"),
+            data=failed.data,
             change=None,
             usage=_usage(failed.usage),
             checked=(),

@@ -17,11 +17,14 @@ HELP: dict[str, str] = {
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
         '  config      Read and change the settings.\n'
-        '  doctor      Say what works here, and what to do about what does not. Changes nothing.\n'
+        '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
+        '              problem.\n'
         '  audit       What was done to files and what ran: show, search, verify and export it.\n'
         '  tasks       An overview of what people use Aiex for.\n'
         '  gen         Another name for create.\n'
         '  completion  Print the completion script of a shell: eval "$(aiex completion bash)".\n'
+        '  help        Print the help of a command.\n'
+        '  version     Print which Aiex this is.\n'
         '\n'
         'Options of every command:\n'
         '  -C DIR                          Work in DIR.\n'
@@ -181,14 +184,14 @@ HELP: dict[str, str] = {
         '\n'
         'Commands:\n'
         '  module   Have a model write the module NAME; what it wrote is shown and stored, not\n'
-        '           yet written.\n'
+        '           yet written. What is piped in is the description, or goes with it.\n'
         '  project  Begin a project in the new folder NAME; its own tests pass. Needs no model.\n'
     ),
     'create module': (
         'Usage: aiex create module [OPTIONS] NAME [DESCRIPTION]\n'
         '\n'
         '  Have a model write the module NAME; what it wrote is shown and stored, not yet\n'
-        '  written.\n'
+        '  written. What is piped in is the description, or goes with it.\n'
         '\n'
         'Options:\n'
         "  --language NAME              python or elixir; else the project's.\n"
@@ -329,7 +332,7 @@ HELP: dict[str, str] = {
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'
         '\n'
-        '  Say what works here, and what to do about what does not. Changes nothing.\n'
+        '  Say what works here, and what to do about what does not; end with 1 at a problem.\n'
     ),
     'audit': (
         'Usage: aiex audit [OPTIONS]\n'
@@ -408,13 +411,13 @@ HELP: dict[str, str] = {
         '\n'
         'Commands:\n'
         '  module  Have a model write the module NAME; what it wrote is shown and stored, not yet\n'
-        '          written.\n'
+        '          written. What is piped in is the description, or goes with it.\n'
     ),
     'gen module': (
         'Usage: aiex gen module [OPTIONS] NAME [DESCRIPTION]\n'
         '\n'
         '  Have a model write the module NAME; what it wrote is shown and stored, not yet\n'
-        '  written.\n'
+        '  written. What is piped in is the description, or goes with it.\n'
         '\n'
         'Options:\n'
         "  --language NAME              python or elixir; else the project's.\n"
@@ -431,4 +434,15 @@ HELP: dict[str, str] = {
         '\n'
         '  Print the completion script of a shell: eval "$(aiex completion bash)".\n'
     ),
+    'help': (
+        'Usage: aiex help [OPTIONS] [COMMAND]...\n'
+        '\n'
+        '  Print the help of a command.\n'
+    ),
+    'version': (
+        'Usage: aiex version [OPTIONS]\n'
+        '\n'
+        '  Print which Aiex this is.\n'
+    ),
 }
+NEEDS_NOUN = frozenset(['', 'create', 'gen'])

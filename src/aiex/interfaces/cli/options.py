@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
-from aiex.core import UsageError
+from aiex.core import UsageError, nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["Format", "Globals", "Group", "Leaf", "Micros"]
 
@@ -207,12 +209,52 @@ class Group(_Globally, click.Group):
             self.no_args_is_help = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command in where none is named."""
-        if self.default is not None:
-            named = next((word for word in args if not word.startswith("-") or word == "-"), None)
-            if named is None or named not in self.list_commands(ctx):
-                args = [self.default, *args]
+        """Put the command first, wherever it stands; the default one where none is named."""
+        if ctx.parent is None or (ctx.resilient_parsing and not args):
+            return super().parse_args(ctx, args)
+        at = self._first_plain(args)
+        if at is not None and args[at] in self.commands:
+            args = [args[at], *args[:at], *args[at + 1 :]]
+        elif self.default is not None and (at is None or self._default_takes_words()):
+            args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def _first_plain(self, args: list[str]) -> int | None:
+        """Return where the first word stands that is neither an option nor the value of one."""
+        with_value = {
+            name
+            for command in (self, *self.commands.values())
+            for param in command.params
+            if isinstance(param, click.Option) and not param.is_flag
+            for name in param.opts
+        }
+        skip = False
+        for number, word in enumerate(args):
+            if word == "--":
+                return None
+            if not skip and (word == "-" or not word.startswith("-")):
+                return number
+            skip = not skip and word in with_value
+        return None
+
+    def _default_takes_words(self) -> bool:
+        leaf = self.commands[str(self.default)]
+        return any(isinstance(param, click.Argument) for param in leaf.params)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the commands, and what the one takes that is meant when none is named."""
+        found = super().shell_complete(ctx, incomplete)
+        leaf = None if self.default is None else self.get_command(ctx, self.default)
+        if leaf is not None:
+            below = click.Context(leaf, ctx, self.default, resilient_parsing=True)
+            found += leaf.shell_complete(below, incomplete)
+            first = [param for param in leaf.params if isinstance(param, click.Argument)][:1]
+            if not incomplete.startswith("-"):
+                found += [
+                    item for param in first for item in param.shell_complete(below, incomplete)
+                ]
+        shown = {(item.type, item.value): item for item in found if item.value != self.default}
+        return list(shown.values())
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, and the options of the one that is meant when none is named."""
@@ -251,9 +293,9 @@ class Group(_Globally, click.Group):
         word = args[0]
         if word not in self.list_commands(ctx):
             path = ctx.command_path
-            near = difflib.get_close_matches(word, self.list_commands(ctx), n=1, cutoff=0.5)
+            near = nearest(word, self.list_commands(ctx))
             raise UsageError(
                 f"there is no command {path} {word}",
-                hint=f"did you mean {path} {near[0]}?" if near else f"{path} --help lists them",
+                hint=f"did you mean {path} {near}?" if near else f"{path} --help lists them",
             )
         return super().resolve_command(ctx, args)

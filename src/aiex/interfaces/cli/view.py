@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib import import_module
 from types import ModuleType
 from typing import Any, cast
@@ -29,6 +30,7 @@ from aiex.core import (
 )
 from aiex.interfaces.cli.console import Console, safe
 from aiex.interfaces.cli.envelope import envelope_of_failure, envelope_of_result
+from aiex.interfaces.cli.faults import fault_file
 from aiex.interfaces.cli.options import Globals
 
 __all__ = ["View", "check_form", "exit_code_of", "report_failure"]
@@ -60,6 +62,10 @@ def check_form(command: str, asked: Globals) -> None:
     Raises:
         UsageError: It has no such form.
     """
+    if asked.json is not None and asked.format not in {None, "json"}:
+        raise UsageError(f"--json and --format {asked.format} contradict each other")
+    if asked.jsonl and (asked.json is not None or asked.format is not None):
+        raise UsageError("--jsonl and another form contradict each other")
     if asked.form in {"text", "json"}:
         return
     forms = _forms(command)
@@ -97,7 +103,9 @@ class View:
         if isinstance(body, Finished):
             self.change = body.change
         if self._asked.jsonl:
-            self._console.write(msgspec.json.encode(event).decode() + "\n")
+            self._console.write_data(msgspec.json.encode(event) + b"\n")
+            if isinstance(body, Failed):
+                show_failure(body, self._console)
         elif isinstance(body, Finished):
             self._finished(body)
         elif isinstance(body, Failed):
@@ -134,7 +142,8 @@ class View:
                     show(body.data, self._console)
             case ReasoningText():
                 if self._asked.verbose:
-                    sys.stderr.write(self._console.styled(safe(body.text), "dim"))
+                    dim = self._console.styled(safe(body.text), "dim", stream=sys.stderr)
+                    self._console.message(dim)
                 elif self._console.can_progress and not self._reasons:
                     self._console.progress("the model thinks", 0, None, "")
                 self._reasons = True
@@ -150,7 +159,8 @@ class View:
             document = envelope_of_result(
                 self._command, body, exit_code=code, fields=self._asked.fields
             )
-            self._console.write(document.decode())
+            self._console.write_data(document)
+            self._note_unknown(body)
         elif form == "text":
             renderer = _renderer(self._command)
             show = getattr(renderer, f"show_{self._command.replace(' ', '_')}", renderer.show)
@@ -158,7 +168,18 @@ class View:
             self._not_checked(body)
             self._usage(body)
         else:
-            self._console.write(_forms(self._command)[form](body))
+            self._console.write_data(_forms(self._command)[form](body).encode())
+
+    def _note_unknown(self, body: Finished) -> None:
+        """Say which of the fields that were asked for the data does not have."""
+        if not self._asked.fields:
+            return
+        known = msgspec.json.decode(body.data, type=dict[str, msgspec.Raw])
+        unknown = [name for name in self._asked.fields if name not in known]
+        if unknown:
+            self._console.error(
+                f"the data has no {', '.join(unknown)}; it has {', '.join(known)}", "yellow"
+            )
 
     def _not_checked(self, body: Finished) -> None:
         missing = body.not_checked
@@ -193,9 +214,29 @@ class View:
 
 def report_failure(body: Failed, command: str, asked: Globals, console: Console) -> None:
     """Write what went wrong, and what to do next."""
-    if asked.form == "json" and not asked.jsonl:
+    body = _with_details(body)
+    if asked.jsonl:
+        event = Event(id=1, request_id="", at=datetime.now(UTC), body=body)
+        console.write_data(msgspec.json.encode(event) + b"\n")
+    elif asked.form == "json":
         code = exit_code_of(body)
-        console.write(envelope_of_failure(command, body, exit_code=code).decode())
+        console.write_data(envelope_of_failure(command, body, exit_code=code))
+    show_failure(body, console)
+
+
+def show_failure(body: Failed, console: Console) -> None:
+    """Write what went wrong, and what to do next, for a person."""
+    body = _with_details(body)
     console.error(f"error: {body.error.message}", "red")
     if body.error.hint:
         console.error(f"next:  {body.error.hint}")
+
+
+def _with_details(body: Failed) -> Failed:
+    """Return *body* with the place where the details of a fault of Aiex are."""
+    file = fault_file()
+    if body.error.code != "internal" or file is None:
+        return body
+    hint = f"this is a fault of Aiex: please report it, with the details that are in {file}"
+    error = msgspec.structs.replace(body.error, hint=hint)
+    return msgspec.structs.replace(body, error=error)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -15,11 +13,10 @@ from aiex.core import (
     InvalidCallError,
     ModelCall,
     ModelNotFoundError,
-    OverloadedError,
 )
-from aiex.llm.adapters.http import Upstream, no_key
+from aiex.llm.adapters.http import Upstream, UpstreamAdapter, no_key
 from aiex.llm.ports import ModelInfo, Timeouts
-from aiex.wires import UNREADABLE, RateLimit, anthropic_messages
+from aiex.wires import anthropic_messages
 
 __all__ = ["AnthropicAdapter"]
 
@@ -38,7 +35,7 @@ class _Models(msgspec.Struct):
     last_id: str | None = None
 
 
-class AnthropicAdapter:
+class AnthropicAdapter(UpstreamAdapter):
     """Anthropic's models over messages.
 
     Args:
@@ -58,16 +55,15 @@ class AnthropicAdapter:
         betas: Sequence[str] = (),
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._provider = provider
         self._betas = ",".join(betas)
-        self._timeouts = timeouts or Timeouts(total=60.0)
-        self._upstream = Upstream(
+        upstream = Upstream(
             base_url,
             provider=provider,
             decode_error=anthropic_messages.decode_error,
             api_key=api_key,
             headers=self._headers,
         )
+        super().__init__(upstream, provider=provider, timeouts=timeouts)
 
     def _headers(self, key: str | None) -> Mapping[str, str]:
         headers = {"anthropic-version": _VERSION}
@@ -76,33 +72,6 @@ class AnthropicAdapter:
         if self._betas:
             headers["anthropic-beta"] = self._betas
         return headers
-
-    @property
-    def provider(self) -> str:
-        """Name of the provider."""
-        return self._provider
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether it is reached without leaving this machine."""
-        return self._upstream.is_loopback
-
-    @property
-    def rate_limits(self) -> tuple[RateLimit, ...]:
-        """Rates that the latest answer told of."""
-        return self._upstream.rate_limits
-
-    async def __aenter__(self) -> Self:
-        await self._upstream.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._upstream.__aexit__(kind, error, trace)
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
@@ -129,13 +98,7 @@ class AnthropicAdapter:
     async def _models(self, after: str | None) -> _Models:
         query = {"limit": str(_PAGE)} | ({} if after is None else {"after_id": after})
         path = f"/v1/models?{urlencode(query)}"
-        body = await self._upstream.request("GET", path, timeouts=self._timeouts)
-        try:
-            return msgspec.json.decode(body, type=_Models)
-        except UNREADABLE as error:
-            raise OverloadedError(
-                f"the models of {self._provider} cannot be read: {error}", provider=self._provider
-            ) from error
+        return await self._upstream.read(path, _Models, timeouts=self._timeouts)
 
     async def describe(self, model: str) -> ModelInfo | None:
         """Return the model by its name; `None` if the provider does not serve it."""

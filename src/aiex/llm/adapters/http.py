@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
+import msgspec
 
 from aiex.core import (
     AiexError,
@@ -28,9 +29,16 @@ from aiex.core import (
     ProviderError,
 )
 from aiex.llm.ports import Timeouts
-from aiex.wires import RateLimit, StreamDecoder, deltas_of, rate_limits
+from aiex.wires import UNREADABLE, RateLimit, StreamDecoder, deltas_of, rate_limits
 
-__all__ = ["MAX_REPLY_BYTES", "ErrorDecoder", "Upstream", "bearer", "no_key"]
+__all__ = [
+    "MAX_REPLY_BYTES",
+    "ErrorDecoder",
+    "Upstream",
+    "UpstreamAdapter",
+    "bearer",
+    "no_key",
+]
 
 MAX_REPLY_BYTES = 256 * 1024 * 1024
 """Most bytes of one answer, a whole stream included; what is larger is a fault or an attack."""
@@ -208,6 +216,25 @@ class Upstream:
             if response is not None and not response.content.at_eof():
                 _abort(response)
 
+    async def read(
+        self, path: str, kind: type[T], *, timeouts: Timeouts, body: bytes | None = None
+    ) -> T:
+        """Return what a 2xx answer says: of a POST if there is a *body*, else of a GET.
+
+        Raises:
+            OverloadedError: It says something else than a *kind*.
+            AiexError: As `request` does.
+        """
+        method = "GET" if body is None else "POST"
+        answer = await self.request(method, path, body, timeouts=timeouts)
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except UNREADABLE as error:
+            raise OverloadedError(
+                f"what {self._provider} says at {path} cannot be read: {error}",
+                provider=self._provider,
+            ) from error
+
     async def stream(
         self,
         path: str,
@@ -367,6 +394,48 @@ class Upstream:
             error.args = (error.message,)
         if isinstance(error, ProviderError) and error.provider is None:
             error.provider = self._provider
+
+
+class UpstreamAdapter:
+    """What adapters over one upstream share.
+
+    Args:
+        upstream: The way to the provider.
+        provider: Name of the provider.
+        timeouts: For everything but `stream`, which gets its own.
+    """
+
+    def __init__(self, upstream: Upstream, *, provider: str, timeouts: Timeouts | None) -> None:
+        self._upstream = upstream
+        self._provider = provider
+        self._timeouts = timeouts or Timeouts(total=60.0)
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._provider
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is reached without leaving this machine."""
+        return self._upstream.is_loopback
+
+    @property
+    def rate_limits(self) -> tuple[RateLimit, ...]:
+        """Rates that the latest answer told of."""
+        return self._upstream.rate_limits
+
+    async def __aenter__(self) -> Self:
+        await self._upstream.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._upstream.__aexit__(kind, error, trace)
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

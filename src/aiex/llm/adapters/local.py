@@ -29,12 +29,13 @@ from aiex.core import (
     UsageError,
 )
 from aiex.llm.adapters.openai import OpenAIAdapter
-from aiex.llm.catalogue import CATALOGUE
+from aiex.llm.catalogue import CATALOGUE, Sampling
 from aiex.llm.installed import InstalledModel, ModelFolder
 from aiex.llm.ports import ModelInfo, Timeouts
 from aiex.llm.pull import Puller
 from aiex.llm.wheels import PackageIndex
 from aiex.runtime import Child, ChildProcess, Clock, Restarts, Started, Supervisor
+from aiex.wires import openai_chat
 from aiex.wires.openai_chat import Dialect
 
 __all__ = ["SERVER_PROGRAM", "LocalAdapter"]
@@ -138,6 +139,9 @@ class LocalAdapter:
         async with self._used(call.model, timeouts) as server:
             upstream = await server.connect()
             url = server.url
+            known = CATALOGUE.get(call.model)
+            if known is not None and known.sampling is not None:
+                call = _sampled(call, known.sampling)
             try:
                 async with aclosing(upstream.stream(call, timeouts=timeouts)) as deltas:
                     async for delta in deltas:
@@ -377,6 +381,23 @@ class _Server:
         self.url = url
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _sampled(call: ModelCall, sampling: Sampling) -> ModelCall:
+    """Return *call* with *sampling* where it leaves open how tokens are drawn."""
+    ours = msgspec.to_builtins(sampling)
+    temperature, top_p = ours.pop("temperature"), ours.pop("top_p")
+    if call.response_format is not None or call.tools:
+        ours = {}
+    said = call.extra if call.wire in {None, openai_chat.WIRE} else {}
+    extra = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in ours.items()}
+    return msgspec.structs.replace(
+        call,
+        temperature=temperature if call.temperature is None else call.temperature,
+        top_p=top_p if call.top_p is None else call.top_p,
+        extra=extra | said,
+        wire=openai_chat.WIRE,
+    )
 
 
 def _port_of(line: bytes) -> int:

@@ -12,8 +12,7 @@ import difflib
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 import anyio
 import msgspec
@@ -31,7 +30,7 @@ from aiex.core import (
     ProviderError,
     ReasoningPart,
 )
-from aiex.llm.adapters.http import Upstream
+from aiex.llm.adapters.http import Upstream, UpstreamAdapter
 from aiex.llm.estimates import DEFAULT_OUTPUT
 from aiex.llm.ports import ModelInfo, Timeouts
 from aiex.llm.tokens import TokenCounter
@@ -103,7 +102,7 @@ def window_for(needed: int, *, largest: int | None, loaded: int | None) -> int:
     return window if largest is None else min(window, largest)
 
 
-class OllamaAdapter:
+class OllamaAdapter(UpstreamAdapter):
     """Models on a server of Ollama.
 
     Args:
@@ -122,34 +121,11 @@ class OllamaAdapter:
         timeouts: Timeouts | None = None,
         load_timeout: float = 300.0,
     ) -> None:
-        self._provider = provider
-        self._timeouts = timeouts or Timeouts(total=60.0)
+        upstream = Upstream(base_url, provider=provider, decode_error=ollama.decode_error)
+        super().__init__(upstream, provider=provider, timeouts=timeouts)
         self._load_timeout = load_timeout
         self._counter = TokenCounter()
         self._known: dict[str, _Shown] = {}
-        self._upstream = Upstream(base_url, provider=provider, decode_error=ollama.decode_error)
-
-    @property
-    def provider(self) -> str:
-        """Name of the provider."""
-        return self._provider
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether it is reached without leaving this machine."""
-        return self._upstream.is_loopback
-
-    async def __aenter__(self) -> Self:
-        await self._upstream.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._upstream.__aexit__(kind, error, trace)
 
     async def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`.
@@ -322,19 +298,12 @@ class OllamaAdapter:
     async def _get(
         self, path: str, kind: type[T], timeouts: Timeouts, *, body: bytes | None = None
     ) -> T:
-        method = "GET" if body is None else "POST"
         try:
-            answer = await self._upstream.request(method, path, body, timeouts=timeouts)
-            return msgspec.json.decode(answer, type=kind)
+            return await self._upstream.read(path, kind, timeouts=timeouts, body=body)
         except OverloadedError as error:
             if isinstance(error.__cause__, OSError):
                 error.hint = "start it with: ollama serve"
             raise
-        except UNREADABLE as error:
-            raise OverloadedError(
-                f"what {self._provider} says at {path} cannot be read: {error}",
-                provider=self._provider,
-            ) from error
 
 
 def _uncut(call: ModelCall, window: int) -> ModelCall:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 from urllib.parse import quote
 
 import msgspec
 
-from aiex.core import Delta, Embedding, ModelCall, ModelNotFoundError, OverloadedError
-from aiex.llm.adapters.http import Upstream, no_key
+from aiex.core import Delta, Embedding, ModelCall, ModelNotFoundError
+from aiex.llm.adapters.http import Upstream, UpstreamAdapter, no_key
 from aiex.llm.ports import ModelInfo, Timeouts
-from aiex.wires import UNREADABLE, RateLimit, openai_chat, openai_embeddings, openai_responses
+from aiex.wires import openai_chat, openai_embeddings, openai_responses
 from aiex.wires.openai_chat import Dialect
 from aiex.wires.openai_errors import decode_error
 
@@ -27,7 +26,7 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
-class OpenAIAdapter:
+class OpenAIAdapter(UpstreamAdapter):
     """OpenAI's models over chat completions or responses.
 
     Adapters of imitators are composed of one: they give it their address and name, and ask it
@@ -56,45 +55,17 @@ class OpenAIAdapter:
         timeouts: Timeouts | None = None,
         reuses_connections: bool = True,
     ) -> None:
-        self._provider = provider
         self._api = api
         self._dialect = dialect or Dialect()
         self._counts_tokens = counts_tokens
-        self._timeouts = timeouts or Timeouts(total=60.0)
-        self._upstream = Upstream(
+        upstream = Upstream(
             base_url,
             provider=provider,
             decode_error=decode_error,
             api_key=api_key,
             reuses_connections=reuses_connections,
         )
-
-    @property
-    def provider(self) -> str:
-        """Name of the provider."""
-        return self._provider
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether it is reached without leaving this machine."""
-        return self._upstream.is_loopback
-
-    @property
-    def rate_limits(self) -> tuple[RateLimit, ...]:
-        """Rates that the latest answer told of."""
-        return self._upstream.rate_limits
-
-    async def __aenter__(self) -> Self:
-        await self._upstream.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._upstream.__aexit__(kind, error, trace)
+        super().__init__(upstream, provider=provider, timeouts=timeouts)
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
@@ -116,13 +87,7 @@ class OpenAIAdapter:
 
     async def models(self) -> Sequence[ModelInfo]:
         """Return the models that it serves; the wire tells their names only."""
-        body = await self._upstream.request("GET", "/models", timeouts=self._timeouts)
-        try:
-            found = msgspec.json.decode(body, type=_Models)
-        except UNREADABLE as error:
-            raise OverloadedError(
-                f"the models of {self._provider} cannot be read: {error}", provider=self._provider
-            ) from error
+        found = await self._upstream.read("/models", _Models, timeouts=self._timeouts)
         return [self._info(model.id) for model in found.data]
 
     async def describe(self, model: str) -> ModelInfo | None:

@@ -3,7 +3,7 @@
 A change is written down as an `intent` before it happens and as an `op` after, under one `op_id`.
 Content and environment are never recorded, and what looks like a secret is masked. A record is in
 the file when `record` returns, so a kill of Aiex loses none. It is on disk at once when it tells
-of something that is about to change or run; all others within 50 ms.
+of something that is about to change or run, or was refused; all others within 50 ms.
 
 The folder, private to the user, holds segments of records (a new one each day, or when one is
 large), the key, where the log ends (`head`), and the checkpoints. Any number of processes and
@@ -12,10 +12,12 @@ threads append to one chain: `flock` lets in one process at a time, a lock one t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +89,7 @@ class AuditLog:
         self._lock = threading.Lock()
         self._segment: tuple[str, int] = ("", -1)
         self._is_dirty = False
+        self._synced = 0.0
         self._later = _Later(self._sync_late)
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -151,7 +154,7 @@ class AuditLog:
                 with self._alone():
                     self._append(*self._end(), records)
                 self._is_dirty = True
-                if self._fsync or any(r.kind == "intent" or r.op == "exec" for r in records):
+                if self._fsync or any(map(self._is_urgent, records)):
                     self._sync()
             except OSError as error:
                 raise self._unwritable(error) from error
@@ -202,10 +205,20 @@ class AuditLog:
             except OSError as error:
                 _logger.warning("the audit log could not be synced: %s", error)
 
+    def _is_urgent(self, record: AuditRecord) -> bool:
+        """Return whether *record* has to be on disk before anything goes on.
+
+        A tree can be made to have thousands of refusals; they share a sync.
+        """
+        if record.kind == "intent" or record.op == "exec":
+            return True
+        return record.decision == "deny" and time.monotonic() > self._synced + _LONGEST_UNSYNCED
+
     def _sync(self) -> None:
         if self._is_dirty:
             os.fdatasync(self._segment[1])
             self._is_dirty = False
+            self._synced = time.monotonic()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -287,6 +300,9 @@ class AuditLog:
         if self._segment[0] != name or is_gone:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             handle = os.open(self._directory / name, flags, 0o600)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                os.close(handle)
+                raise OSError(errno.EINVAL, f"{name} is no regular file")
             if self._segment[1] >= 0:
                 os.close(self._segment[1])
             self._segment = (name, handle)

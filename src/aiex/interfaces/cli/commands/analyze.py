@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from aiex.core import AnalyzeArguments
+from aiex.interfaces.cli.completing import files
 from aiex.interfaces.cli.drive import run_verb, set_up
 from aiex.interfaces.cli.options import Globals, Group, Leaf
 
 __all__ = ["command"]
 
-_PATHS = click.Argument(["paths"], nargs=-1, metavar="[PATH]...")
+_PATHS = click.Argument(["paths"], nargs=-1, metavar="[PATH]...", shell_complete=files)
 _FAIL_ON = click.Option(
     ["--fail-on"],
     type=click.Choice(["info", "low", "medium", "high", "critical"]),

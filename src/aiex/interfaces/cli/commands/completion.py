@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
+from aiex.interfaces.cli.completing import script
+from aiex.interfaces.cli.drive import answer, set_up
 from aiex.interfaces.cli.options import Globals, Leaf
+from aiex.interfaces.cli.render.completion import CompletionResult
 
 __all__ = ["command"]
 
 
 @click.pass_obj
 def _completion(asked: Globals, /, shell: str) -> int:
-    del asked
-    from aiex.interfaces.cli.app import cli
-
-    kind = get_completion_class(shell)
-    if kind is not None:
-        click.echo(kind(cli, {}, "aiex", "_AIEX_COMPLETE").source())
-    return 0
+    result = CompletionResult(shell=shell, script=script(shell))
+    return answer(set_up(asked, strict=False), "completion", result)
 
 
 command = Leaf(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import click
 import msgspec
 
 from aiex.app import all_settings, set_user, user_file
-from aiex.core import NotFoundError
+from aiex.core import NotFoundError, nearest
+from aiex.interfaces.cli.completing import settings
 from aiex.interfaces.cli.drive import Setup, answer, set_up
 from aiex.interfaces.cli.options import Globals, Group, Leaf
 from aiex.interfaces.cli.render.config import ConfigResult, SettingView
@@ -59,26 +59,28 @@ def _get(asked: Globals, /, key: str) -> int:
     views = _views(setup)
     found = [view for view in views if view.key == key]
     if not found:
-        near = difflib.get_close_matches(key, [view.key for view in views], n=1, cutoff=0.4)
+        near = nearest(key, [view.key for view in views], cutoff=0.4)
         raise NotFoundError(
             f"there is no setting {key!r}",
-            hint=f"did you mean {near[0]}?" if near else "aiex config list shows all of them",
+            hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
         )
     return answer(setup, "config get", ConfigResult(action="get", settings=found))
 
 
 @click.pass_obj
 def _set(asked: Globals, /, key: str, value: str) -> int:
-    setup = set_up(asked)
-    file = set_user(setup.env, key, value)
-    now = [view for view in _views(set_up(asked)) if view.key == key]
-    result = ConfigResult(action="set", settings=now, file=str(file))
+    setup = set_up(asked, strict=False)  # what is wrong may be what is being set right
+    file = set_user(setup.env, key, value, dry=asked.dry_run)
+    now = [view for view in _views(set_up(asked, strict=False)) if view.key == key]
+    result = ConfigResult(
+        action="set", settings=now, file=str(file), written=not asked.dry_run, given=value
+    )
     return answer(setup, "config set", result)
 
 
 @click.pass_obj
 def _path(asked: Globals, /) -> int:
-    setup = set_up(asked)
+    setup = set_up(asked, strict=False)
     result = ConfigResult(action="path", settings=[], file=str(user_file(setup.env)))
     return answer(setup, "config path", result)
 
@@ -103,13 +105,13 @@ command = Group(
             "get",
             callback=_get,
             help="Print the value of one setting.",
-            params=[click.Argument(["key"])],
+            params=[click.Argument(["key"], shell_complete=settings)],
         ),
         Leaf(
             "set",
             callback=_set,
             help="Write one setting into your own configuration file.",
-            params=[click.Argument(["key"]), click.Argument(["value"])],
+            params=[click.Argument(["key"], shell_complete=settings), click.Argument(["value"])],
         ),
         Leaf("path", callback=_path, help="Print where your own configuration file is."),
     ],

@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from aiex.core import ChangeArguments, CreateModuleArguments, CreateProjectArguments
+from aiex.interfaces.cli.completing import files
 from aiex.interfaces.cli.drive import run_verb, set_up
 from aiex.interfaces.cli.options import Globals, Group, Leaf
+from aiex.interfaces.cli.stdin import piped_text
 from aiex.interfaces.cli.view import View
 
 __all__ = ["command", "module"]
@@ -19,9 +21,10 @@ __all__ = ["command", "module"]
 def _module(asked: Globals, /, name: str, description: tuple[str, ...], **more: Any) -> int:
     setup = set_up(asked)
     words = " ".join(description)
-    if not words and not sys.stdin.isatty():
-        words = sys.stdin.read()
-    arguments = CreateModuleArguments(name=name, description=words, **more)
+    piped = piped_text()
+    if not words:
+        words, piped = piped or "", None
+    arguments = CreateModuleArguments(name=name, description=words, attached=piped, **more)
     view = View("create module", asked, setup.console)
     code = run_verb(setup, "create_module", arguments, view=view)
     change = view.change
@@ -37,7 +40,9 @@ def _wants_it(asked: Globals) -> bool:
         return False
     if asked.yes:
         return True
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+    if sys.stdin is None or not all(
+        stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)
+    ):
         return False
     return click.confirm("Write it now?", default=False, err=True)
 
@@ -52,12 +57,18 @@ def _project(asked: Globals, /, name: str, language: str) -> int:
 module = Leaf(
     "module",
     callback=_module,
-    help="Have a model write the module NAME; what it wrote is shown and stored, not yet written.",
+    help="Have a model write the module NAME; what it wrote is shown and stored, not yet written."
+    " What is piped in is the description, or goes with it.",
     params=[
         click.Argument(["name"]),
         click.Argument(["description"], nargs=-1, metavar="[DESCRIPTION]"),
         click.Option(["--language"], metavar="NAME", help="python or elixir; else the project's."),
-        click.Option(["--path"], metavar="FILE", help="Where it shall stand; a folder ends in /."),
+        click.Option(
+            ["--path"],
+            metavar="FILE",
+            help="Where it shall stand; a folder ends in /.",
+            shell_complete=files,
+        ),
         click.Option(["--test", "tests"], is_flag=True, help="Write tests too."),
         click.Option(["--docs"], is_flag=True, help="Write a page of documentation too."),
         click.Option(["--apply"], is_flag=True, help="Write the files at once."),

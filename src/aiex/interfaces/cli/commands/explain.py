@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import click
 
 from aiex.core import ExplainArguments, UsageError
+from aiex.interfaces.cli.completing import files
 from aiex.interfaces.cli.drive import Setup, run_verb, set_up
 from aiex.interfaces.cli.options import Globals, Group, Leaf
-from aiex.interfaces.cli.stdin import read_stdin
+from aiex.interfaces.cli.stdin import is_terminal, read_stdin
 
 __all__ = ["command"]
 
@@ -42,27 +42,28 @@ def _place(setup: Setup, target: str) -> dict[str, Any]:
     if not (setup.folder / target).exists():
         path, colons, symbol = target.rpartition("::")
         if colons and path:
-            return {"path": setup.absolute(path), "symbol": symbol}
+            return {"path": setup.place(path), "symbol": symbol}
         match = _LINE.fullmatch(target)
         if match:
-            return {"path": setup.absolute(match["path"]), "line": int(match["line"])}
-    return {"path": setup.absolute(target)}
+            return {"path": setup.place(match["path"]), "line": int(match["line"])}
+    return {"path": setup.place(target)}
 
 
-def _near(target: str | None) -> str | None:
-    if target in {None, "-"}:
+def _near(asked: Globals, target: str | None) -> str | None:
+    if target is None or target == "-":
         return None
-    path = str(target).partition("::")[0]
+    path = target.partition("::")[0]
     match = _LINE.fullmatch(path)
-    return match["path"] if match and not Path(path).exists() else path
+    is_there = ((asked.directory or Path()) / path).exists()
+    return match["path"] if match and not is_there else path
 
 
 @click.pass_obj
 def _code(
     asked: Globals, /, target: str | None, stdin: bool, language: str | None, **how: Any
 ) -> int:
-    setup = set_up(asked, near=_near(target))
-    reads = stdin or target == "-" or (target is None and not sys.stdin.isatty())
+    setup = set_up(asked, near=_near(asked, target))
+    reads = stdin or target == "-" or (target is None and not is_terminal())
     if target is None and not reads:
         raise UsageError("explain what?", hint="aiex explain FILE, or pipe code into aiex explain")
     place = {} if target in {None, "-"} else _place(setup, str(target))
@@ -75,7 +76,7 @@ def _code(
 def _error(asked: Globals, /, file: str | None, **how: Any) -> int:
     setup = set_up(asked)
     if file in {None, "-"}:
-        if sys.stdin.isatty():
+        if is_terminal():
             raise UsageError(
                 "no traceback was given", hint="python app.py 2>&1 | aiex explain error"
             )
@@ -115,7 +116,12 @@ command = Group(
             "code",
             _code,
             "Explain a file, the definition at a line, a symbol, or code from standard input.",
-            click.Argument(["target"], required=False, metavar="[FILE|FILE:LINE|FILE::SYMBOL|-]"),
+            click.Argument(
+                ["target"],
+                required=False,
+                metavar="[FILE|FILE:LINE|FILE::SYMBOL|-]",
+                shell_complete=files,
+            ),
             click.Option(["--stdin"], is_flag=True, help="Read code from standard input."),
             click.Option(["--language"], metavar="NAME", help="Language of standard input."),
         ),
@@ -123,7 +129,7 @@ command = Group(
             "error",
             _error,
             "Explain a traceback: the code of its frames is the context.",
-            click.Argument(["file"], required=False, metavar="[FILE|-]"),
+            click.Argument(["file"], required=False, metavar="[FILE|-]", shell_complete=files),
         ),
         _leaf(
             "diff",

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import click
 
-from aiex.interfaces.cli.console import Console
+from aiex.interfaces.cli.drive import answer, set_up
 from aiex.interfaces.cli.options import Globals, Leaf
+from aiex.interfaces.cli.render.tasks import Task, TasksResult
 
-__all__ = ["command"]
+__all__ = ["TASKS", "command"]
 
-_TASKS = (
-    ("Understand code", "aiex explain FILE", "aiex explain FILE::SYMBOL", "aiex explain diff"),
-    ("Understand an error", "python app.py 2>&1 | aiex explain error"),
-    ("Look over a project", "aiex analyze", "aiex analyze hotspots", "aiex analyze deps"),
-    ("Guard a change", "aiex analyze diff --fail-on warning"),
-    (
-        "Begin something",
-        "aiex create project NAME",
-        'aiex create module NAME "WHAT IT DOES" --test',
+TASKS = (
+    Task(
+        "Understand code", ("aiex explain FILE", "aiex explain FILE::SYMBOL", "aiex explain diff")
     ),
-    ("Take what was proposed", "aiex change show ID", "aiex change apply ID"),
-    ("Get a model", "aiex model list", "aiex model pull smollm2-135m", "aiex doctor"),
+    Task("Understand an error", ("python app.py 2>&1 | aiex explain error",)),
+    Task("Look over a project", ("aiex analyze", "aiex analyze hotspots", "aiex analyze deps")),
+    Task("Guard a change", ("aiex analyze diff --fail-on medium",)),
+    Task(
+        "Begin something",
+        ("aiex create project NAME", 'aiex create module NAME "WHAT IT DOES" --test'),
+    ),
+    Task("Take what was proposed", ("aiex change show ID", "aiex change apply ID")),
+    Task("Get a model", ("aiex model list", "aiex model pull smollm2-135m", "aiex doctor")),
 )
+"""What people use Aiex for, and the commands to type."""
 
 
 @click.pass_obj
 def _tasks(asked: Globals, /) -> int:
-    console = Console(color=asked.color or "auto", quiet=asked.quiet)
-    for title, *commands in _TASKS:
-        console.line(title, "bold")
-        for line in commands:
-            console.line(f"  {line}")
-    console.line()
-    console.line("aiex COMMAND --help tells more of each.", "dim")
-    return 0
+    return answer(set_up(asked, strict=False), "tasks", TasksResult(tasks=TASKS))
 
 
 command = Leaf("tasks", callback=_tasks, help="An overview of what people use Aiex for.")

@@ -9,6 +9,7 @@ import msgspec
 from aiex.core import (
     AnalyzeResult,
     ComplexFunction,
+    DepsResult,
     DiffResult,
     Finding,
     Finished,
@@ -20,13 +21,19 @@ from aiex.core import (
     Severity,
 )
 from aiex.interfaces.cli.console import Console, Style
+from aiex.interfaces.cli.render.dependencies import (
+    dependency_row,
+    manifest_rows,
+    outdated_sentence,
+    security_sentence,
+)
 from aiex.interfaces.cli.render.graphs import dot, mermaid
 from aiex.interfaces.cli.render.markdown import markdown
 from aiex.interfaces.cli.render.sarif import sarif
 
 __all__ = ["FORMS", "FORMS_OF", "Result", "result_of", "show", "show_result"]
 
-Result = AnalyzeResult | HotspotsResult | GraphResult | DiffResult
+Result = AnalyzeResult | HotspotsResult | GraphResult | DiffResult | DepsResult
 
 _DECODE: Callable[[bytes], Result] = msgspec.json.Decoder(Result).decode
 _COLORS: dict[Severity, tuple[Style, ...]] = {
@@ -41,6 +48,7 @@ _MOST_IN_CYCLE = 6
 _MOST_KINDS = 6
 _MOST_SYMBOLS = 20
 _MOST_OF_DIFF = 50
+_MOST_OF_DEPS = 100
 
 
 def result_of(finished: Finished) -> Result:
@@ -64,6 +72,8 @@ def show_result(result: Result, console: Console) -> None:
             _graph(result, console)
         case DiffResult():
             _diff(result, console)
+        case DepsResult():
+            _deps(result, console)
 
 
 def _code(result: AnalyzeResult, console: Console) -> None:
@@ -128,6 +138,17 @@ def _diff(result: DiffResult, console: Console) -> None:
         ],
     )
     _rows(console, "cycles", _cycles(result.cycles))
+
+
+def _deps(result: DepsResult, console: Console) -> None:
+    wanted = [one for one in result.dependencies if one.group != "indirect"]
+    indirect = len(result.dependencies) - len(wanted)
+    console.line(f"{len(wanted)} in manifests, {indirect} more in lock files", "bold")
+    _rows(console, "files", _first(manifest_rows(result), _MOST_OF_DEPS))
+    _rows(console, "outdated", [outdated_sentence(result.outdated)])
+    _rows(console, "security", [security_sentence(result.security)])
+    _findings(console, result.findings, result.severities, _MOST_OF_DEPS)
+    _rows(console, "needs", _first([dependency_row(one) for one in wanted], _MOST_OF_DEPS))
 
 
 def _rows(console: Console, label: str, rows: Iterable[str], *styles: Style) -> None:
@@ -204,8 +225,9 @@ def _function(function: ComplexFunction) -> str:
 
 
 def _hotspot(hotspot: Hotspot) -> str:
+    commits = "1 commit" if hotspot.commits == 1 else f"{hotspot.commits} commits"
     return (
-        f"{hotspot.score:.2f}  {hotspot.path}  {hotspot.commits} commits, "
+        f"{hotspot.score:.2f}  {hotspot.path}  {commits}, "
         f"{hotspot.changed_lines} lines changed, complexity {hotspot.complexity}"
     )
 
@@ -215,7 +237,7 @@ def _markdown(finished: Finished) -> str:
 
 
 def _sarif(finished: Finished) -> str:
-    result = msgspec.json.decode(finished.data, type=AnalyzeResult | DiffResult)
+    result = msgspec.json.decode(finished.data, type=AnalyzeResult | DiffResult | DepsResult)
     return sarif(result, finished.not_checked).decode()
 
 
@@ -233,6 +255,7 @@ FORMS: dict[str, Callable[[Finished], str]] = {"md": _markdown}
 FORMS_OF: dict[str, dict[str, Callable[[Finished], str]]] = {
     "analyze": {**FORMS, "sarif": _sarif},
     "analyze diff": {**FORMS, "sarif": _sarif},
+    "analyze deps": {**FORMS, "sarif": _sarif},
     "analyze graph": {**FORMS, "mermaid": _mermaid, "dot": _dot},
 }
 """The same by command, where it has more of them."""

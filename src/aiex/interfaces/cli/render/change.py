@@ -25,7 +25,7 @@ def show(finished: Finished, console: Console) -> None:
         if console.is_terminal:
             show_diff(change.diff, console)
         else:
-            console.write(change.diff)
+            console.write_data(change.diff.encode())
     elif result.action == "show":
         describe(change, console)
         show_diff(change.diff, console)

@@ -43,6 +43,8 @@ class ConfigResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         with_origin: Whether to show where each was set.
         profile: Name of the profile; `None` where it does not matter.
         file: The user's own file; `None` where it does not matter.
+        written: For `set`, whether the file was written: a dry run only checks.
+        given: For `set`, the value as it was typed.
     """
 
     action: Literal["list", "show", "get", "set", "path"]
@@ -50,6 +52,8 @@ class ConfigResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     with_origin: bool = False
     profile: str | None = None
     file: str | None = None
+    written: bool = False
+    given: str | None = None
 
 
 def show(finished: Finished, console: Console) -> None:
@@ -61,10 +65,7 @@ def show(finished: Finished, console: Console) -> None:
         case "get":
             console.line(_plain(result.settings[0].value))
         case "set":
-            setting = result.settings[0]
-            console.line(f"{setting.key} = {_plain(setting.value)}  in {result.file}")
-            if setting.origin != result.file:
-                console.note(f"{setting.origin} sets it too, and wins", "yellow")
+            _set(result, console)
         case "show":
             _show(result, console)
         case "list":
@@ -73,6 +74,16 @@ def show(finished: Finished, console: Console) -> None:
                 where = "you alone" if setting.user_only else "you and the project"
                 console.line(f"    {setting.description}")
                 console.line(f"    {setting.takes}; {setting.variable}; set by {where}", "dim")
+
+
+def _set(result: ConfigResult, console: Console) -> None:
+    setting = result.settings[0]
+    if not result.written:
+        console.line(f"would write {setting.key} = {result.given}  in {result.file}")
+        return
+    console.line(f"{setting.key} = {result.given}  in {result.file}")
+    if setting.origin != result.file:
+        console.note(f"{setting.origin} sets it too, and wins: {_plain(setting.value)}", "yellow")
 
 
 def _show(result: ConfigResult, console: Console) -> None:

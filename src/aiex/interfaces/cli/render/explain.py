@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from aiex.core import ExplainFacts, ExplainResult, Finished, SymbolFacts
+from aiex.core import ChangedFile, ExplainFacts, ExplainResult, Finished, SymbolFacts
 from aiex.interfaces.cli.console import Console, safe
 from aiex.interfaces.cli.render.costs import costs_in_words
 
@@ -69,16 +69,13 @@ def _sections(facts: ExplainFacts) -> Iterator[tuple[str, list[str]]]:
         ),
         (
             "changed",
-            [
-                f"{c.status} {c.path} +{c.added_lines} -{c.removed_lines}  "
-                f"{' '.join(c.symbols[:_MOST])}".rstrip()
-                for c in facts.changed
-            ],
+            [_changed(c) for c in facts.changed],
         ),
         ("defines", [_symbol(s) for s in facts.symbols]),
         ("imports", [", ".join(facts.imports)] if facts.imports else []),
         ("used by", list(facts.imported_by)),
         ("calls", [f"{c.name}  {c.path}:{c.line}" for c in facts.calls]),
+        ("also", [_some(facts.other_calls)] if facts.other_calls else []),
         ("callers", [f"{c.path}:{c.line} {c.caller}".rstrip() for c in facts.callers]),
         (
             "findings",
@@ -89,6 +86,17 @@ def _sections(facts: ExplainFacts) -> Iterator[tuple[str, list[str]]]:
         if lines:
             more = [f"and {len(lines) - _MOST} more"] if len(lines) > _MOST else []
             yield label, lines[:_MOST] + more
+
+
+def _changed(file: ChangedFile) -> str:
+    path = f"{file.renamed_from} -> {file.path}" if file.renamed_from else file.path
+    size = "(binary)" if file.is_binary else f"+{file.added_lines} -{file.removed_lines}"
+    return f"{file.status} {path} {size}  {' '.join(file.symbols[:_MOST])}".rstrip()
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more
 
 
 def _symbol(symbol: SymbolFacts) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from aiex.core import (
     AnalyzeResult,
+    DepsResult,
     DiffResult,
     Finding,
     GraphResult,
@@ -19,11 +20,13 @@ from aiex.core import (
     Severity,
 )
 from aiex.interfaces.cli.console import safe
+from aiex.interfaces.cli.render.dependencies import outdated_sentence, security_sentence
 from aiex.interfaces.cli.render.graphs import mermaid
 
 __all__ = ["escaped", "markdown"]
 
 _MOST_FINDINGS = 100
+_MOST_DEPENDENCIES = 500
 _MEANING = re.compile(r"([\\`*_{}\[\]#!|~$@]|^[-+])")
 
 
@@ -39,7 +42,9 @@ def escaped(text: str) -> str:
     return _MEANING.sub(r"\\\1", flat)
 
 
-def markdown(result: AnalyzeResult | HotspotsResult | GraphResult | DiffResult) -> str:
+def markdown(
+    result: AnalyzeResult | HotspotsResult | GraphResult | DiffResult | DepsResult,
+) -> str:
     """Return *result* as a Markdown document."""
     match result:
         case AnalyzeResult():
@@ -50,6 +55,8 @@ def markdown(result: AnalyzeResult | HotspotsResult | GraphResult | DiffResult) 
             lines = _graph(result)
         case DiffResult():
             lines = _diff(result)
+        case DepsResult():
+            lines = _deps(result)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -124,6 +131,43 @@ def _diff(result: DiffResult) -> list[str]:
             [(c.before, c.after, c.name, f"{c.path}:{c.line}") for c in result.complexity],
         ),
         *_cycles(result.cycles),
+    ]
+
+
+def _deps(result: DepsResult) -> list[str]:
+    wanted = [one for one in result.dependencies if one.group != "indirect"]
+    rows = [
+        (
+            one.name,
+            one.requirement,
+            one.version or one.source or "unknown",
+            one.newest or "",
+            one.group,
+            f"{one.path}:{one.line}" if one.line else one.path,
+        )
+        for one in wanted[:_MOST_DEPENDENCIES]
+    ]
+    more = len(wanted) - len(rows)
+    return [
+        "# Dependencies",
+        "",
+        f"Newer versions: {escaped(outdated_sentence(result.outdated))}.",
+        "",
+        f"Vulnerabilities: {escaped(security_sentence(result.security))}.",
+        "",
+        "## Findings",
+        "",
+        *_findings(result.findings, result.severities),
+        "## Wanted",
+        "",
+        *_table(("Package", "Required", "Version", "Newest", "Group", "Place"), rows),
+        *([f"And {more} more.", ""] if more > 0 else []),
+        "## Files",
+        "",
+        *_table(
+            ("File", "Ecosystem", "Role", "Packages"),
+            [(one.path, one.ecosystem, one.role, one.packages) for one in result.manifests],
+        ),
     ]
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from aiex.core import Finished, ModelResult, ModelView
 from aiex.interfaces.cli.console import Console
+from aiex.interfaces.cli.render.costs import costs_in_words
 
 __all__ = ["show"]
 
@@ -23,6 +24,9 @@ def show(finished: Finished, console: Console) -> None:
             console.line(f"{result.name} {was}: {result.file}")
         case "use":
             console.line(f"{result.name} is asked from now on; set in {result.file}")
+        case "test" if result.estimates:
+            for line in costs_in_words(result.estimates):
+                console.line(line)
         case "test":
             console.line(f"{result.name} answered in {result.ms} ms: {result.text}")
         case "update":

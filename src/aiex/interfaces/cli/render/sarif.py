@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from aiex import __version__
-from aiex.core import AnalyzeResult, DiffResult, Finding, NotChecked, Severity
+from aiex.core import AnalyzeResult, DepsResult, DiffResult, Finding, NotChecked, Severity
 
 __all__ = ["sarif", "sarif_of_findings"]
 
@@ -103,7 +103,9 @@ class _Log(msgspec.Struct):
     runs: list[_Run]
 
 
-def sarif(result: AnalyzeResult | DiffResult, not_checked: Sequence[NotChecked]) -> bytes:
+def sarif(
+    result: AnalyzeResult | DiffResult | DepsResult, not_checked: Sequence[NotChecked]
+) -> bytes:
     """Return the findings of *result* as a SARIF log; those of a diff are marked as new."""
     return sarif_of_findings(result.findings, not_checked, are_new=isinstance(result, DiffResult))
 

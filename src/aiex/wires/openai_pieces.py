@@ -1,0 +1,147 @@
+"""What OpenAI's two wires write alike: pictures, schemas, the user and the details of usage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from aiex.core import ImagePart, ResponseFormat, Usage
+from aiex.wires.fields import ABSENT, Fields
+
+__all__ = [
+    "InputDetails",
+    "OutputDetails",
+    "input_details",
+    "output_details",
+    "picture_keys",
+    "read_format",
+    "read_picture",
+    "read_usage",
+    "read_user",
+    "schema_keys",
+]
+
+
+class InputDetails(msgspec.Struct):
+    """Of which tokens a prompt was made."""
+
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct):
+    """Of which tokens a reply was made."""
+
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+def read_usage(
+    input_tokens: int,
+    output_tokens: int,
+    read: InputDetails | None,
+    written: OutputDetails | None,
+) -> Usage:
+    """Return the usage that a reply names."""
+    read, written = read or InputDetails(), written or OutputDetails()
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_input_tokens=read.cached_tokens or 0,
+        cache_write_5m_tokens=read.cache_write_tokens or 0,
+        reasoning_tokens=written.reasoning_tokens or 0,
+        input_audio_tokens=read.audio_tokens or 0,
+        output_audio_tokens=written.audio_tokens or 0,
+    )
+
+
+def input_details(usage: Usage) -> dict[str, int]:
+    """Return the details of a prompt as a reply names them."""
+    details = {"cached_tokens": usage.cached_input_tokens}
+    written = usage.cache_write_5m_tokens + usage.cache_write_1h_tokens
+    if written:
+        details["cache_write_tokens"] = written
+    if usage.input_audio_tokens:
+        details["audio_tokens"] = usage.input_audio_tokens
+    return details
+
+
+def output_details(usage: Usage) -> dict[str, int]:
+    """Return the details of a reply as it names them."""
+    details = {"reasoning_tokens": usage.reasoning_tokens}
+    if usage.output_audio_tokens:
+        details["audio_tokens"] = usage.output_audio_tokens
+    return details
+
+
+def picture_keys(part: ImagePart, name: str) -> dict[str, Any]:
+    """Return the address of a picture, under *name*, and its detail."""
+    url = part.url
+    if url is None:
+        url = f"data:{part.media_type or 'image/png'};base64,{part.data}"
+    return {name: url} | ({} if part.detail is None else {"detail": part.detail})
+
+
+def read_picture(fields: Fields, name: str) -> ImagePart:
+    """Return the picture whose address is under *name*.
+
+    Raises:
+        InvalidCallError: There is none.
+    """
+    url, detail = fields.need(name, str), fields.take("detail", str)
+    head, comma, data = url.partition(";base64,")
+    if comma and head.startswith("data:"):
+        return ImagePart(data=data, media_type=head.removeprefix("data:"), detail=detail)
+    return ImagePart(url=url, detail=detail)
+
+
+def schema_keys(wanted: ResponseFormat) -> dict[str, Any]:
+    """Return the keys of a format that is a JSON schema."""
+    named = {
+        "name": wanted.name or "reply",
+        "schema": wanted.schema or None,
+        "strict": wanted.strict,
+        "description": wanted.description,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def read_format(
+    raw: msgspec.Raw | None, where: str, *, schema_under: str | None
+) -> ResponseFormat | None:
+    """Return the format that a call wants; `None` if it names none.
+
+    Args:
+        raw: The object of the format.
+        where: Its place in the body.
+        schema_under: Key of the object that holds the keys of a schema; `None` if they stand
+            beside the type.
+
+    Raises:
+        InvalidCallError: It is no such object.
+    """
+    if raw is None:
+        return None
+    fields = Fields(raw, where)
+    kind = fields.choice("type", ("text", "json_object", "json_schema"))
+    if kind != "json_schema":
+        return ResponseFormat(kind="text" if kind == "text" else "json_object")
+    if schema_under is not None:
+        fields = Fields(fields.need(schema_under, msgspec.Raw), f"{where}.{schema_under}")
+    return ResponseFormat(
+        kind="json_schema",
+        name=fields.take("name", str),
+        schema=fields.take("schema", msgspec.Raw) or ABSENT,
+        strict=fields.take("strict", bool),
+        description=fields.take("description", str),
+    )
+
+
+def read_user(fields: Fields) -> str | None:
+    """Return the user of a call; the newer name of that key stays an extra one."""
+    user = fields.take("user", str)
+    if user is None and fields.peek("safety_identifier"):
+        return fields.copy("safety_identifier", str)
+    return user
