@@ -38,7 +38,7 @@ def test_search_finds_by_path_decision_and_time(used: Cli) -> None:
     assert read["data"]["records"]
     assert all(line["path"].endswith("cart.py") for line in read["data"]["records"])
     denied = used("audit", "search", "--decision", "deny", "--json").json["data"]["records"]
-    assert [line["rule"] for line in denied] == ["outside_root"]
+    assert {line["rule"] for line in denied} == {"outside_root"}
     assert used("audit", "search", "secret", "--json").json["data"]["records"] == denied
     nothing = used("audit", "search", "--until", "2020-01-01")
     assert (nothing.code, nothing.out) == (0, "")
