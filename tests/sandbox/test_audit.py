@@ -321,6 +321,40 @@ def test_a_log_whose_lock_is_never_given_back_is_refused_in_time(
     assert [line["path"] for line in lines_of(tmp_path)] == ["after"]
 
 
+class LateEvent(threading.Event):
+    """Is cleared only once it was set again, as by a thread that was held up in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sets = 0
+        self.set_again = threading.Event()
+
+    def set(self) -> None:
+        super().set()
+        self.sets += 1
+        if self.sets > 1:
+            self.set_again.set()
+
+    def clear(self) -> None:
+        self.set_again.wait(10)
+        super().clear()
+
+
+def test_closing_ends_a_thread_that_just_began_to_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "_LONGEST_UNSYNCED", 0.0)
+    log = AuditLog(tmp_path)
+    log._later._asked = asked = LateEvent()
+    log.record(record())
+    closing = threading.Thread(target=log.close, daemon=True)
+    closing.start()
+    closing.join(20)
+
+    assert asked.sets == 2
+    assert not closing.is_alive()
+
+
 def test_a_closed_log_takes_no_record(tmp_path: Path) -> None:
     log = AuditLog(tmp_path)
     log.close()

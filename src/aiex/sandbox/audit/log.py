@@ -400,7 +400,7 @@ class _Later:
             self._thread = None
 
     def _run(self) -> None:
-        while True:
+        while not self._ends.is_set():  # `stop` may ask just before the next line but one
             self._asked.wait()
             if self._ends.wait(_LONGEST_UNSYNCED):
                 return
