@@ -150,7 +150,7 @@ class Reader:
             for at, word in enumerate(words):
                 depth += word.count("<") - word.count(">") if word in {"<", ">", ">>"} else 0
                 if depth == 0 and word in {"class", "struct", "union"} and at:
-                    return word
+                    return str(word)
         return TYPES[cursor.kind]
 
 
