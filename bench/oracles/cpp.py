@@ -107,7 +107,7 @@ class Reader:
     def ending(self, cursor: Any) -> str:
         written = self.source[cursor.extent.start.offset : cursor.extent.end.offset]
         last: bytes = written.rpartition(b"=")[2].strip()
-        return last.decode("utf-8", "replace")
+        return str(last.decode("utf-8", "replace"))
 
     def function(self, cursor: Any) -> None:
         if not (cursor.is_definition() or self.ending(cursor) in {"delete", "default"}):
@@ -139,7 +139,8 @@ class Reader:
             elif child.kind == K.MACRO_DEFINITION:
                 is_function = LIB.clang_Cursor_isMacroFunctionLike(child)
                 self.add("macro" if is_function else "constant", child.spelling, child)
-            self.visit(child)
+            if child.kind != K.TYPE_ALIAS_TEMPLATE_DECL:  # its child is the same alias again
+                self.visit(child)
 
     def keyword(self, cursor: Any) -> str:
         """A template of a struct is a class to libclang."""

@@ -79,6 +79,7 @@ class Walk:
         comment_spans: Byte ranges of the comments.
         error_lines: First lines where the text does not parse, 1-based.
         deepest: Levels of the syntax tree.
+        reads_members: Whether the tree that is walked stands for members of a type.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Walk:
         self.comment_spans: list[tuple[int, int]] = []
         self.error_lines: list[int] = []
         self.docstring: str | None = None
-        self.lazy_depth = 0
+        self.reads_members = False
         self.deepest = 0
         self._table = table
         self._depth = 0
@@ -226,6 +227,7 @@ class Walk:
         is_public: bool = True,
         opens: bool = True,
         within: str | None = None,
+        is_global: bool = False,
     ) -> None:
         """Add a symbol.
 
@@ -241,10 +243,12 @@ class Walk:
             is_public: Whether it is visible outside.
             opens: Whether what is inside belongs to it.
             within: Scope that it belongs to when that is not where it stands (a Go method).
+            is_global: Whether it belongs to no scope wherever it stands (a C++ macro).
         """
         outer = whole or node
         first = start or outer
-        qualified = f"{within}.{name}" if within else self._qualified(name)
+        scope = None if is_global else within or self.parent
+        qualified = f"{scope}.{name}" if scope else name
         end = _end_of_head(node, node.end_byte if body is None else body.start_byte)
         is_function = kind in {"function", "method", "constructor", "macro"}
         self.symbols.append(
@@ -257,7 +261,7 @@ class Walk:
                 end_line=outer.end_point[0] + 1 if outer.end_point[1] else outer.end_point[0],
                 signature=one_line(self.source[node.start_byte : end]),
                 docstring=docstring or None,
-                parent=within or self.parent,
+                parent=scope,
                 complexity=1 if is_function else None,
                 parameters=parameters,
                 is_public=is_public,

@@ -242,6 +242,16 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         }
     }
 
+    fn visit_trait_item_macro(&mut self, node: &'ast syn::TraitItemMacro) {
+        let tokens = &node.mac.tokens;
+        if let Ok(inside) = syn::parse2::<syn::ItemTrait>(quote::quote! { trait X { #tokens } }) {
+            let verbatim = |item: &syn::TraitItem| matches!(item, syn::TraitItem::Verbatim(_));
+            if !inside.items.iter().any(verbatim) {
+                inside.items.iter().for_each(|item| self.visit_trait_item(item));
+            }
+        }
+    }
+
     fn visit_item_macro(&mut self, node: &'ast syn::ItemMacro) {
         match &node.ident {
             Some(name) => self.add("macro", &name.to_string(), &node.attrs, node),

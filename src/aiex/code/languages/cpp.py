@@ -165,6 +165,7 @@ def _macro(walk: Walk, node: Node) -> None:
         body=node.child_by_field_name("value"),
         docstring=_doc(node),
         opens=False,
+        is_global=True,
     )
 
 

@@ -12,6 +12,7 @@ from aiex.code.values import SymbolKind
 
 __all__ = ["TABLE"]
 
+_OWNERS = frozenset({"impl_item", "trait_item"})
 _SPACE = re.compile(r"\s+")
 _ITEMS = frozenset(
     {
@@ -82,7 +83,9 @@ def _first_attribute(node: Node) -> Node | None:
 
 def _function(walk: Walk, node: Node) -> None:
     above = node.parent.parent if node.parent is not None else None
-    inside = above is not None and above.type in {"impl_item", "trait_item"}
+    inside = above is not None and above.type in _OWNERS
+    if above is None and node.parent is not None:
+        inside = walk.reads_members  # of a macro that stands among them
     _add(walk, node, "method" if inside else "function", opens=node.type == "function_item")
 
 
@@ -167,7 +170,16 @@ def _invocation(walk: Walk, node: Node) -> None:
         if tokens.type == "token_tree":
             tree = walk.reparse(tokens)
             if _is_items(tree.root_node):
+                before, walk.reads_members = walk.reads_members, _is_member(node)
                 walk.run_inside(tree)
+                walk.reads_members = before
+
+
+def _is_member(node: Node) -> bool:
+    above = node.parent
+    while above is not None and above.type in {"expression_statement", "declaration_list"}:
+        above = above.parent
+    return above is not None and above.type in _OWNERS
 
 
 def _is_item(node: Node) -> bool:
