@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aiex.sandbox import LEVELS, Actor, AuditLog, CommandPolicy, FilePolicy, Files, Level, Probe
+from aiex.core import Actor
+from aiex.sandbox import LEVELS, AuditLog, CommandPolicy, FilePolicy, Files, Level, Probe
 from aiex.sandbox.levels import probe
 from aiex.sandbox.spawner import Spawner
 
@@ -48,11 +49,13 @@ class Place:
 
     @property
     def log(self) -> Path:
-        return self.state / "audit" / "audit.jsonl"
+        """The one segment that a test fills."""
+        (segment,) = (self.state / "audit").glob("*.jsonl")
+        return segment
 
     def records(self) -> list[dict[str, Any]]:
         lines = self.log.read_text("ascii").splitlines()
-        return [json.loads(line)["record"] for line in lines]
+        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture
@@ -88,8 +91,7 @@ def ordinary_user() -> None:
 _SEEN: dict[str, Probe] = {}
 
 
-def offered(level: Level) -> Probe:
-    """Return what is seen of *level* on this machine, once for each process of the run."""
+def _offered(level: Level) -> Probe:
     if level not in _SEEN:
         spawner = Spawner(CommandPolicy(require="none"), dict(os.environ))
         try:
@@ -99,10 +101,16 @@ def offered(level: Level) -> Probe:
     return _SEEN[level]
 
 
+@pytest.fixture
+def offered() -> Callable[[Level], Probe]:
+    """What is seen of a level on this machine, looked at once for each process of the run."""
+    return _offered
+
+
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Level:
     """Every level that this machine offers; the others are skipped with what was seen of them."""
-    seen = offered(request.param)
+    seen = _offered(request.param)
     if not seen.passes:
         pytest.skip(f"{seen.level}: {seen.detail}")
     return seen.level
@@ -111,7 +119,7 @@ def level(request: pytest.FixtureRequest) -> Level:
 @pytest.fixture(params=LEVELS[1:])
 def kept_at(request: pytest.FixtureRequest) -> Level:
     """The levels that keep a command inside."""
-    seen = offered(request.param)
+    seen = _offered(request.param)
     if not seen.passes:
         pytest.skip(f"{seen.level}: {seen.detail}")
     return seen.level

@@ -7,17 +7,19 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from aiex.core import RefusedError
-from aiex.sandbox import CommandPolicy, Isolation, Level, seccomp
+from aiex.sandbox import CommandPolicy, Isolation, Level, Probe, seccomp
 from aiex.sandbox.levels import choose
 from aiex.sandbox.spawner import Spawner
-from sandbox.conftest import offered
 
 pytestmark = pytest.mark.anyio
+
+Offered = Callable[[Level], Probe]
 
 # In a process below a filter of system calls, as a container's profile is one.
 UNDER = """
@@ -57,7 +59,7 @@ def under(program: bytes, require: Level) -> dict[str, Any]:
     return found
 
 
-def test_the_strongest_level_that_passes_is_chosen() -> None:
+def test_the_strongest_level_that_passes_is_chosen(offered: Offered) -> None:
     passing = [level for level in ("bwrap", "landlock", "none") if offered(level).passes]
     spawner = Spawner(CommandPolicy(require="none"), dict(os.environ))
     try:
@@ -67,7 +69,7 @@ def test_the_strongest_level_that_passes_is_chosen() -> None:
 
 
 @pytest.mark.skipif(MACHINE not in seccomp.machines(), reason="no filter for this machine")
-def test_where_a_profile_allows_no_user_namespaces_landlock_is_chosen() -> None:
+def test_where_a_profile_allows_no_user_namespaces_landlock_is_chosen(offered: Offered) -> None:
     if not offered("landlock").passes:
         pytest.skip(offered("landlock").detail)
 
@@ -79,7 +81,9 @@ def test_where_a_profile_allows_no_user_namespaces_landlock_is_chosen() -> None:
 
 
 @pytest.mark.skipif(MACHINE not in seccomp.machines(), reason="no filter for this machine")
-def test_what_is_required_and_not_there_is_refused_with_the_error_of_the_probe() -> None:
+def test_what_is_required_and_not_there_is_refused_with_the_error_of_the_probe(
+    offered: Offered,
+) -> None:
     said = under(seccomp.program("bwrap", MACHINE), "bwrap")
 
     assert "chosen" not in said
@@ -89,7 +93,7 @@ def test_what_is_required_and_not_there_is_refused_with_the_error_of_the_probe()
         assert "bwrap: /" in said["refused"]
 
 
-def test_without_landlock_and_namespaces_nothing_falls_through() -> None:
+def test_without_landlock_and_namespaces_nothing_falls_through(offered: Offered) -> None:
     said = under(NO_LANDLOCK, "landlock")
 
     assert said["landlock"] == [False, "ENOSYS"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 import random
 import re
 import sys
@@ -31,10 +32,18 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import Request, StoreError
+from aiex.core import Actor, Request, StoreError
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
-from aiex.sandbox import Actor, AuditLog, CommandPolicy, FilePolicy, Files, Isolation
+from aiex.sandbox import (
+    Anchor,
+    AuditLog,
+    CommandPolicy,
+    FileAnchor,
+    FilePolicy,
+    Files,
+    Isolation,
+)
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
@@ -128,7 +137,13 @@ class House:
         key = (request.root or "", request.id)
         if key not in self._files:
             if self._audit is None:
-                self._audit = AuditLog(self.places.audit, now=self.clock.now)
+                self._audit = AuditLog(
+                    self.places.audit,
+                    node=platform.node(),
+                    now=self.clock.now,
+                    anchor=self.anchor(),
+                    fsync=self.settings.state.fsync,
+                )
             policy = self.settings.sandbox
             principal = request.principal
             self._files[key] = Files(
@@ -145,6 +160,11 @@ class House:
                 op_id=request.id,
             )
         return self._files[key]
+
+    def anchor(self) -> Anchor | None:
+        """Return where the checkpoints of the audit log go; `None` for beside it."""
+        path = self.settings.state.audit_anchor
+        return None if path is None else FileAnchor(Path(path).expanduser().absolute())
 
     def coordinator(self) -> Coordinator:
         """Return what asks models."""

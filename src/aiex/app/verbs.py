@@ -40,8 +40,9 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
         **openers,
+        "audit": partial(_audit, house),
         "doctor": lambda: doctor_of(house, house.store),
-        "sandbox": lambda: _sandbox(house),
+        "sandbox": partial(_sandbox, house),
     }
 
 
@@ -175,6 +176,12 @@ def _sandbox(house: House) -> Verb[Any]:
     from aiex.assistant.sandbox import SandboxVerb
 
     return SandboxVerb(house.isolation)
+
+
+def _audit(house: House) -> Verb[Any]:
+    from aiex.assistant.audit import AuditVerb
+
+    return AuditVerb(house.places.audit, anchor=house.anchor())
 
 
 def _model(house: House) -> Verb[Any]:

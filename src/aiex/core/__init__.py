@@ -2,6 +2,7 @@
 
 from aiex.core.arguments import (
     AnalyzeArguments,
+    AuditArguments,
     ChangeArguments,
     CreateModuleArguments,
     CreateProjectArguments,
@@ -9,6 +10,16 @@ from aiex.core.arguments import (
     ExplainArguments,
     ModelArguments,
     SandboxArguments,
+)
+from aiex.core.audit import (
+    Actor,
+    AuditLine,
+    AuditQuery,
+    AuditRecord,
+    AuditResult,
+    Damage,
+    DamageKind,
+    Verification,
 )
 from aiex.core.edits import (
     FileEdit,
@@ -105,6 +116,11 @@ from aiex.core.messages import (
     ToolResultPart,
     Usage,
 )
+from aiex.core.redaction import (
+    MASK,
+    Redactor,
+    redacted,
+)
 from aiex.core.results_analyze import (
     AnalyzeResult,
     ComplexFunction,
@@ -175,13 +191,20 @@ from aiex.core.types import (
 from aiex.core.words import nearest
 
 __all__ = [
+    "MASK",
     "OUTCOMES",
     "REQUEST_SCHEMA",
     "SEVERITIES",
     "TERMINAL",
+    "Actor",
     "AiexError",
     "AnalyzeArguments",
     "AnalyzeResult",
+    "AuditArguments",
+    "AuditLine",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditResult",
     "AuthenticationError",
     "BudgetError",
     "CallSite",
@@ -204,6 +227,8 @@ __all__ = [
     "CreateModuleResult",
     "CreateProjectArguments",
     "CreateProjectResult",
+    "Damage",
+    "DamageKind",
     "DeadlineError",
     "Delta",
     "Dependency",
@@ -273,6 +298,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningPart",
     "ReasoningText",
+    "Redactor",
     "RefusalDelta",
     "RefusalPart",
     "RefusedError",
@@ -307,6 +333,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "UsageTotal",
+    "Verification",
     "Vulnerability",
     "When",
     "at_least",
@@ -316,6 +343,7 @@ __all__ = [
     "nearest",
     "new_id",
     "outcome_of",
+    "redacted",
     "unified_diff",
     "with_ids",
 ]

@@ -21,8 +21,8 @@ from typing import Self
 
 import msgspec
 
-from aiex.core import AiexError, FileEdit, PathRefusedError
-from aiex.sandbox.audit import Actor, AuditLog
+from aiex.core import Actor, AiexError, FileEdit, PathRefusedError
+from aiex.sandbox.audit.log import AuditLog
 from aiex.sandbox.command import Command, CommandPolicy, CommandResult, Level
 from aiex.sandbox.files import FilePolicy, Files
 from aiex.sandbox.spawner import Spawner

@@ -16,7 +16,9 @@ from typing import Literal, Self
 import msgspec
 
 from aiex.core import (
+    Actor,
     AiexError,
+    AuditRecord,
     ConflictError,
     FileEdit,
     NotFoundError,
@@ -24,7 +26,7 @@ from aiex.core import (
     UsageError,
     digest_of,
 )
-from aiex.sandbox.audit import Actor, AuditLog, AuditRecord
+from aiex.sandbox.audit.log import AuditLog
 from aiex.sandbox.journal import Applied, ChangeJournal, Recovered, Target
 from aiex.sandbox.openat import EscapeError, open_beneath
 from aiex.sandbox.paths import Access, folded, printable, protected_by, split_path

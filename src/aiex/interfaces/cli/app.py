@@ -25,6 +25,7 @@ COMMANDS = (
     "config",
     "doctor",
     "sandbox",
+    "audit",
     "tasks",
     "gen",
     "completion",
