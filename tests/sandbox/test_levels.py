@@ -81,7 +81,7 @@ def test_where_a_profile_allows_no_user_namespaces_landlock_is_chosen(offered: O
 
 
 @pytest.mark.skipif(MACHINE not in seccomp.machines(), reason="no filter for this machine")
-def test_what_is_required_and_not_there_is_refused_with_the_error_of_the_probe(
+def test_what_is_required_and_absent_is_refused_with_the_error_of_its_probe(
     offered: Offered,
 ) -> None:
     said = under(seccomp.program("bwrap", MACHINE), "bwrap")
