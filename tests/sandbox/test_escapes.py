@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from aiex.sandbox import ESCAPES, LEVELS, CommandPolicy, CommandResult, Level
+from aiex.sandbox import ESCAPES, LEVELS, CommandPolicy, CommandResult, Level, Probe, bwrap
 from aiex.sandbox.escapes import Escape, Ground, argv_of, attempt, bounds_of, judge
 from aiex.sandbox.levels import probe
 from aiex.sandbox.spawner import Spawner
@@ -162,3 +162,19 @@ def test_the_probe_sees_a_level_that_lets_a_file_be_written(
 
     if "not start" not in seen.detail and "Function not implemented" not in seen.detail:
         assert not seen.passes
+
+
+def test_escapes_are_refused_where_a_keeper_may_prepare_nothing(
+    spawner: Spawner, offered: Callable[[Level], Probe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a security module lets bubblewrap alone make namespaces."""
+    if not offered("bwrap").passes:
+        pytest.skip(offered("bwrap").detail)
+    real = bwrap.template
+    absent = {"devices": [b"/dev/no-such-device"]}
+    monkeypatch.setattr(bwrap, "template", lambda folder: {**real(folder), **absent})
+
+    tried = [attempt(escape, spawner, "bwrap") for escape in ESCAPES[:13]]
+
+    assert not any(line.is_prepared for line in spawner._idle)
+    assert [one.name for one in tried if not one.refused] == []

@@ -1,29 +1,30 @@
 """Which arguments make bubblewrap show a command only what it may reach.
 
-Every mount costs a tenth of a millisecond, so there are few of them: `/etc` is one folder of
-copies, devices are bound one by one in the place of a whole `/dev`, and what a command leaves in
-its private `/tmp` ends with the namespace.
+Every mount costs a tenth of a millisecond. Where a keeper may make namespaces of its own it
+prepares a root with all that every command sees, which is then one mount; elsewhere they
+are made for each: of `/etc` and `/dev` only what programs need.
+What a command leaves in its private `/tmp` ends with the namespace.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import sysconfig
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aiex.sandbox.landlock import ETC, SYSTEM
+from aiex.sandbox.landlock import DEVICES, ETC, SYSTEM
 from aiex.sandbox.reach import Reach
 
-__all__ = ["PROGRAM_AT", "arguments", "find_bwrap", "make_etc"]
+if TYPE_CHECKING:
+    from aiex.sandbox.keeper import Template
+
+__all__ = ["PROGRAM_AT", "arguments", "find_bwrap", "template"]
 
 PROGRAM_AT = 9
 """Descriptor on which bubblewrap reads the seccomp program."""
 
 _SYSTEMS_OWN = "/usr/bin/bwrap"
-_DEVICES = ("null", "zero", "urandom")
-_LARGEST_COPY = 1 << 20
 
 
 def find_bwrap() -> str | None:
@@ -37,45 +38,52 @@ def find_bwrap() -> str | None:
     return str(own) if os.access(own, os.X_OK) else None
 
 
-def make_etc(folder: Path) -> None:
-    """Fill *folder* with copies of what programs need of `/etc`."""
-    folder.mkdir(mode=0o755)
-    for name in ETC:
-        source, target = Path("/etc", name), folder / name
-        with contextlib.suppress(OSError, shutil.Error):
-            target.parent.mkdir(exist_ok=True)
-            if source.is_dir():
-                shutil.copytree(source, target, symlinks=True)
-            elif source.stat().st_size <= _LARGEST_COPY:
-                shutil.copyfile(source, target)
+def template(folder: Path) -> Template:
+    """Return the root that a keeper prepares in the folder `root` of *folder*."""
+    read = [(path.encode(), path.encode()) for path in _etc()]
+    links = [(b"/proc/self/fd", b"/dev/fd"), (b"/tmp", b"/dev/shm")]
+    for path in SYSTEM:
+        if os.path.islink(path):
+            links.append((os.fsencode(os.readlink(path)), path.encode()))
+        elif os.path.isdir(path):
+            read.append((path.encode(), path.encode()))
+    return {
+        "root": os.fsencode(folder / "root"),
+        "folders": read,
+        "devices": [f"/dev/{name}".encode() for name in DEVICES],
+        "links": links,
+    }
 
 
 def arguments(
-    bwrap: str, reach: Reach, *, etc: str, tmp_bytes: int, has_network: bool
+    bwrap: str, reach: Reach, *, folder: str, tmp_bytes: int, is_prepared: bool
 ) -> list[str]:
     """Return the command line that comes before the command's own.
 
     Args:
         bwrap: The program.
         reach: What the command may reach.
-        etc: Folder that is shown as `/etc`.
+        folder: Holds the folder `root` where that is prepared.
         tmp_bytes: Size of the private folder.
-        has_network: Whether it starts in a network namespace without devices already.
+        is_prepared: Whether the keeper has a network namespace and a root already.
     """
     shown = [*reach.reads, *reach.writes]
     private = "/tmp" if "/tmp" not in shown else "/run"  # noqa: S108 - of its own namespace
     words = [bwrap, "--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid())]
     words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    words += [] if has_network else ["--unshare-net"]
-    words += ["--die-with-parent"]
-    words += ["--cap-drop", "ALL"]
-    words += ["--seccomp", str(PROGRAM_AT)]
-    for folder in SYSTEM:
-        words += _system(folder)
-    words += ["--ro-bind", etc, "/etc", "--proc", "/proc"]
-    for name in _DEVICES:
-        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    words += ["--symlink", "urandom", "/dev/random", "--symlink", "/proc/self/fd", "/dev/fd"]
+    words += ["--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(PROGRAM_AT)]
+    if is_prepared:
+        words += ["--dev-bind", f"{folder}/root", "/"]
+    else:
+        words += ["--unshare-net"]
+        for path in _etc():
+            words += ["--ro-bind", path, path]
+        for path in SYSTEM:
+            words += _system(path)
+        for name in DEVICES:
+            words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+        words += ["--symlink", "/proc/self/fd", "/dev/fd", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108
+    words += ["--proc", "/proc"]
     words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", private]
     words += ["--dir", f"{private}/home"]
     writes = set(reach.writes)
@@ -85,6 +93,10 @@ def arguments(
     words += ["--remount-ro", "/", "--chdir", reach.cwd or private]
     words += ["--setenv", "HOME", f"{private}/home", "--setenv", "TMPDIR", private]
     return [*words, "--"]
+
+
+def _etc() -> list[str]:
+    return [path for path in (f"/etc/{name}" for name in ETC) if os.path.exists(path)]
 
 
 def _system(folder: str) -> list[str]:

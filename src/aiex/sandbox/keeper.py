@@ -35,6 +35,21 @@ TYPE_CHECKING = False  # what the real one is at run time, without importing typ
 if TYPE_CHECKING:
     from typing import NotRequired, TypedDict
 
+    class Template(TypedDict):
+        """The root that bubblewrap's commands see, prepared once.
+
+        Attributes:
+            root: Folder that it is mounted on, in the keeper's namespace alone.
+            folders: Files and folders that are shown read-only, and where.
+            devices: Devices that are shown.
+            links: Links, and where they lie.
+        """
+
+        root: bytes
+        folders: list[tuple[bytes, bytes]]
+        devices: list[bytes]
+        links: list[tuple[bytes, bytes]]
+
     class Setup(TypedDict):
         """What holds for all commands of one keeper.
 
@@ -43,6 +58,7 @@ if TYPE_CHECKING:
             folder: In which each command's private folder is made.
             program: Filter of system calls.
             program_at: Descriptor on which bubblewrap reads it.
+            template: What to prepare for bubblewrap, where that is possible.
             ruleset: What of files, network and scopes Landlock takes charge of.
             rules: Paths, and the rights below them.
             private: Rights below a command's private folder.
@@ -53,6 +69,7 @@ if TYPE_CHECKING:
         folder: bytes
         program: NotRequired[bytes]
         program_at: NotRequired[int]
+        template: NotRequired[Template]
         ruleset: NotRequired[tuple[int, int, int]]
         rules: NotRequired[list[tuple[bytes, int]]]
         private: NotRequired[int]
@@ -95,7 +112,10 @@ ABSTRACT_UNIX_SCOPE, SIGNAL_SCOPE = 1, 2
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _CAPBSET_DROP = 1, 4, 22, 24
 _SET_SUBREAPER, _SET_NO_NEW_PRIVS = 36, 38
 _SECCOMP_FILTER = 2
-_NEW_USER, _NEW_NET = 0x10000000, 0x40000000
+_NEW_NS, _NEW_USER, _NEW_NET = 0x20000, 0x10000000, 0x40000000
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 0x1000, 0x4000, 0x80000
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 1, 2, 4, 8
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _CAP_DAC_OVERRIDE, _LAST_CAP = 1, 63
 _CAP_VERSION = 0x20080522
@@ -215,13 +235,27 @@ def _bound_signals() -> bool:
     return False
 
 
-def _have_network(user: int, group: int) -> None:
-    """Go into a user and a network namespace of our own, in which loopback is all there is.
+def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int, data: bytes = b"") -> None:
+    _checked(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data or None))
 
-    Making one takes a quarter of what bubblewrap needs; commands that follow one another may share
-    it, since nothing in it outlives the processes that use it.
+
+def _set_mount(target: bytes, attributes: int) -> None:
+    """Add *attributes* to a mount and those below it, without taking any away."""
+    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
+    size = ctypes.c_size_t(32)
+    _checked(
+        _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, target, _AT_RECURSIVE, ctypes.byref(wanted), size)
+    )
+
+
+def _have_namespaces(user: int, group: int, template: Template) -> None:
+    """Go into a user, network and mount namespace of our own, and prepare a root there.
+
+    Making a network namespace and mounting what every command sees takes half of what bubblewrap
+    needs. Commands that follow one another may share both: nothing in that network, in which
+    loopback is all there is, outlives the processes that use it, and they see the root read-only.
     """
-    _checked(_libc.unshare(_NEW_USER | _NEW_NET))
+    _checked(_libc.unshare(_NEW_USER | _NEW_NET | _NEW_NS))
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"0 {user} 1"),
@@ -231,15 +265,35 @@ def _have_network(user: int, group: int) -> None:
             file.write(text)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+    _mount(b"none", b"/", None, _MS_REC | _MS_SLAVE)
+    root = template["root"]
+    _mount(b"tmpfs", root, b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=16m")
+    for folder, target in template["folders"]:
+        if os.path.isdir(folder):
+            os.makedirs(root + target, exist_ok=True)
+        else:
+            os.makedirs(os.path.dirname(root + target), exist_ok=True)
+            os.close(os.open(root + target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        _mount(folder, root + target, None, _MS_BIND | _MS_REC)
+        _set_mount(root + target, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
+    os.mkdir(root + b"/dev")
+    for device in template["devices"]:
+        os.close(os.open(root + device, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        _mount(device, root + device, None, _MS_BIND)
+        _set_mount(root + device, _ATTR_NOSUID | _ATTR_NOEXEC)
+    for target, link in template["links"]:
+        os.symlink(target, root + link)
+    for folder in (b"/proc", b"/tmp", b"/run"):
+        os.mkdir(root + folder)
 
 
-def _can_have_network() -> bool:
+def _can_have_namespaces(template: Template) -> bool:
     """Return whether that works here, found out by a child that tries."""
     user, group = os.getuid(), os.getgid()
     child = os.fork()
     if child == 0:
         with contextlib.suppress(OSError):
-            _have_network(user, group)
+            _have_namespaces(user, group, template)
             os._exit(0)
         os._exit(1)
     return os.waitpid(child, 0)[1] == 0
@@ -363,9 +417,10 @@ class _Keeper:
         self._tasks = 0
         self._counted = 0.0
         self.bounds_signals = False
-        self.has_network = self._level == "bwrap" and _can_have_network()
-        if self.has_network:
-            _have_network(os.getuid(), os.getgid())
+        template = setup.get("template")
+        self.is_prepared = template is not None and _can_have_namespaces(template)
+        if self.is_prepared and template is not None:
+            _have_namespaces(os.getuid(), os.getgid(), template)
         if _linux:
             _prctl(_SET_SUBREAPER, 1)
             _prctl(_SET_DUMPABLE, 0)
@@ -450,7 +505,9 @@ class _Keeper:
     def _clean_up(self) -> None:
         """Remove what Aiex, which is gone, has made for its keepers; the last one succeeds."""
         folder = os.fsencode(self._setup["folder"])
-        _remove(folder + b"/etc")
+        if self.is_prepared:
+            _libc.umount2(folder + b"/root", 2)  # MNT_DETACH
+        _remove(folder + b"/root")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
@@ -574,7 +631,7 @@ class _Keeper:
             if which == resource.RLIMIT_NPROC:
                 if self._is_root:
                     continue  # the kernel does not count root's
-                if self.has_network:
+                if self.is_prepared:
                     _lower(which, most + _OWN_TASKS)
                     continue  # it counts by user namespace
                 if time.monotonic() - self._counted > _STALE_COUNT_S:
@@ -598,5 +655,5 @@ def main() -> None:
     os.chdir("/")
     setup = marshal.loads(_read_exactly(line, _HEAD.unpack(_read_exactly(line, _HEAD.size))[0]))  # noqa: S302
     keeper = _Keeper(line, setup)
-    _send(line, ("ready", int(keeper.bounds_signals), "", int(keeper.has_network)))
+    _send(line, ("ready", int(keeper.bounds_signals), "", int(keeper.is_prepared)))
     keeper.serve()

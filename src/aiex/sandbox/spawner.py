@@ -88,7 +88,7 @@ class KeeperLine:
             self.hang_up()
             raise ChildError("what keeps commands inside could not be started") from error
         self.bounds_signals = bool(report[1])
-        self.has_network = bool(report[3])
+        self.is_prepared = bool(report[3])
 
     def send(self, order: Order | Setup, handles: tuple[int, ...]) -> None:
         """Send an order and the descriptors that go with it."""
@@ -318,7 +318,6 @@ class Spawner:
         self.policy = policy
         self.variables = variables
         self._folder: Path | None = None
-        self._etc: Path | None = None
         self._idle: list[KeeperLine] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -413,9 +412,8 @@ class Spawner:
         setup["program"] = seccomp.program(level, machine)
         if level == "bwrap":
             setup["program_at"] = bwrap.PROGRAM_AT
-            if self._etc is None:
-                self._etc = self._folder / "etc"
-                bwrap.make_etc(self._etc)
+            (self._folder / "root").mkdir(exist_ok=True)
+            setup["template"] = bwrap.template(self._folder)
             return setup
         abi = _abi()
         setup["ruleset"] = landlock.handled(abi)
@@ -435,9 +433,9 @@ class Spawner:
             if found is None:
                 raise RefusedError("bubblewrap is not installed")
             program = found
-            etc = str(self._etc)
+            folder = str(self._folder)
             before = bwrap.arguments(
-                found, reach, etc=etc, tmp_bytes=_TMP_BYTES, has_network=line.has_network
+                found, reach, folder=folder, tmp_bytes=_TMP_BYTES, is_prepared=line.is_prepared
             )
             argv = [*before, reach.program, *command.argv[1:]]
         elif level == "landlock":
