@@ -2,7 +2,9 @@
 
 Reads paths from stdin, one a line, and writes one JSON object a line; see bench/symbols.py.
 What the preprocessor leaves out (`dead`) and what only a macro's expansion defines (`ignored`) is
-not to be compared. CPP_INCLUDE may name directories of headers, by `:`.
+not to be compared. A header that is missing is passed over; a file that does not
+compile for it, or for anything else, is left out. CPP_INCLUDE may name directories of headers, by
+`:`, and CPP_FLAGS what else the compiler is given.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
+import shlex
 import sys
 from typing import Any
 
-from clang import cindex  # type: ignore[import-not-found]
+from clang import cindex  # type: ignore[import-untyped]
 
 K = cindex.CursorKind
 FUNCTIONS = {
@@ -35,6 +39,13 @@ TYPES = {
 ALIASES = {K.TYPE_ALIAS_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_TEMPLATE_DECL}
 OWNERS = {K.CLASS_DECL, K.CLASS_TEMPLATE, K.CLASS_TEMPLATE_PARTIAL_SPECIALIZATION}
 OWNERS |= {K.STRUCT_DECL, K.UNION_DECL}
+KEEP_GOING = 0x200  # after a header that is missing
+
+
+_WORD = re.compile(rb"\w+")
+_OPERATOR = re.compile(rb"operator\s[^(]*[^(\s]")
+_IS_OPERATOR = re.compile(r"operator\W")
+_MISSING = "file not found"
 
 
 class Ranges(ctypes.Structure):
@@ -57,10 +68,17 @@ def dead_lines(unit: Any, path: str) -> list[list[int]]:
     return [[found.ranges[at].start.line, found.ranges[at].end.line] for at in range(found.count)]
 
 
-def offset(location: Any, function: Any) -> int:
-    value = ctypes.c_uint()
-    function(location, None, None, None, ctypes.byref(value))
-    return value.value
+def place(location: Any, function: Any) -> tuple[str, int]:
+    file, value = ctypes.c_void_p(), ctypes.c_uint()
+    function(location, ctypes.byref(file), None, None, ctypes.byref(value))
+    return str(file.value), value.value
+
+
+def spelled_at(location: Any) -> int | None:
+    """Return where the token of *location* stands; `None` if a macro's definition spells it."""
+    spelled = place(location, LIB.clang_getSpellingLocation)
+    expanded = place(location, LIB.clang_getExpansionLocation)
+    return spelled[1] if spelled[0] == expanded[0] else None
 
 
 class Reader:
@@ -78,7 +96,9 @@ class Reader:
 
     def written(self, cursor: Any) -> bool:
         """Say whether the name stands in the file, not in a macro."""
-        start = cursor.location.offset
+        start = spelled_at(cursor.location)
+        if start is None:
+            return False
         name = cursor.spelling.partition("<")[0].encode() or b"{"
         if name.startswith((b"operator", b"~")):
             name = name[:1]
@@ -100,9 +120,17 @@ class Reader:
         extent = cursor.extent
         qualified = ".".join([*self.scope(cursor), name])
         if not self.written(cursor):
-            self.ignored.append([name, extent.start.line])
+            macro = _WORD.match(self.source, extent.start.offset)
+            for one in {name, macro[0].decode() if macro else name}:
+                self.ignored.append([one, extent.start.line])
             return
         self.symbols.append([kind, qualified, extent.start.line, extent.end.line])
+
+    def operator(self, cursor: Any) -> str:
+        """Return the name of an operator as it is written: what it converts to may be an alias."""
+        text = self.source[cursor.location.offset : cursor.extent.end.offset]
+        match = _OPERATOR.match(text)
+        return " ".join(match[0].decode().split()) if match else str(cursor.spelling)
 
     def ending(self, cursor: Any) -> str:
         written = self.source[cursor.extent.start.offset : cursor.extent.end.offset]
@@ -115,7 +143,9 @@ class Reader:
         parent = cursor.semantic_parent
         method = parent is not None and parent.kind in OWNERS
         name = cursor.spelling
-        if not name.startswith("operator"):
+        if cursor.kind == K.CONVERSION_FUNCTION or name.startswith("operator "):
+            name = self.operator(cursor)
+        elif not _IS_OPERATOR.match(name):
             name = name.partition("<")[0]
         kind = "method" if method else "function"
         if method and name == parent.spelling.partition("<")[0]:
@@ -156,14 +186,20 @@ class Reader:
 
 def read(index: Any, path: str) -> dict[str, Any]:
     include = [f"-I{one}" for one in os.environ.get("CPP_INCLUDE", "").split(":") if one]
+    flags = shlex.split(os.environ.get("CPP_FLAGS", "-std=c++20"))
     unit = index.parse(
         path,
-        args=["-x", "c++", "-std=c++20", "-ferror-limit=0", *include],
-        options=cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD,
+        args=["-x", "c++", "-ferror-limit=0", *include, *flags],
+        options=cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD
+        | cindex.TranslationUnit.PARSE_INCOMPLETE
+        | KEEP_GOING,
     )
-    serious = [d for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
-    if serious:
-        return {"error": serious[0].spelling}
+    for problem in unit.diagnostics:
+        file = problem.location.file
+        if problem.severity < cindex.Diagnostic.Error or _MISSING in problem.spelling:
+            continue
+        if file is None or file.name == path:
+            return {"error": f"{problem.location.line}: {problem.spelling}"}
     with open(path, "rb") as file:  # noqa: PTH123
         reader = Reader(file.read(), path)
     reader.visit(unit.cursor)
