@@ -41,7 +41,7 @@ def find_bwrap() -> str | None:
 def template(folder: Path) -> Template:
     """Return the root that a keeper prepares in the folder `root` of *folder*."""
     read = [(path.encode(), path.encode()) for path in _etc()]
-    links = [(b"/proc/self/fd", b"/dev/fd"), (b"/tmp", b"/dev/shm")]
+    links = [(b"/proc/self/fd", b"/dev/fd")]
     for path in SYSTEM:
         if os.path.islink(path):
             links.append((os.fsencode(os.readlink(path)), path.encode()))
@@ -82,10 +82,12 @@ def arguments(
             words += _system(path)
         for name in DEVICES:
             words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-        words += ["--symlink", "/proc/self/fd", "/dev/fd", "--symlink", "/tmp", "/dev/shm"]  # noqa: S108
+        words += ["--symlink", "/proc/self/fd", "/dev/fd"]
     words += ["--proc", "/proc"]
     words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", private]
     words += ["--dir", f"{private}/home"]
+    if not any(path.startswith("/dev/shm/") for path in shown):  # noqa: S108
+        words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
     writes = set(reach.writes)
     # Outer folders first: what is bound later lies on top.
     for path in sorted(dict.fromkeys(shown), key=lambda path: (path.count("/"), path)):
