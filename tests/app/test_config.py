@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aiex.app.config import all_settings, find_root, load, set_user
+from aiex.app.config import all_settings, find_root, load, set_user, user_file
 from aiex.core import ConfigurationError, NotFoundError
 
 
@@ -162,9 +162,38 @@ def test_what_a_project_may_set_can_only_narrow_or_choose() -> None:
         "model.between_timeout",
         "model.total_timeout",
         "sandbox.protected",
+        "sandbox.require",
         "analysis.max_complexity",
         "cli.color",
     }
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "counts"),
+    [
+        (None, "bwrap", "bwrap"),
+        (None, "landlock", "landlock"),
+        (None, "none", None),
+        ("none", "landlock", "landlock"),
+        ("bwrap", "landlock", None),
+        ("bwrap", "bwrap", "bwrap"),
+    ],
+)
+def test_a_project_may_only_raise_what_isolation_is_required(
+    env: dict[str, str], tmp_path: Path, mine: str | None, theirs: str, counts: str | None
+) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "aiex.toml").write_text(f'[sandbox]\nrequire = "{theirs}"\n')
+    if mine is not None:
+        user_file(env).parent.mkdir(parents=True, exist_ok=True)
+        user_file(env).write_text(f'[sandbox]\nrequire = "{mine}"\n')
+
+    if counts is None:
+        with pytest.raises(ConfigurationError, match="may only raise it"):
+            load(env, root=root)
+    else:
+        assert load(env, root=root).settings.sandbox.require == counts
 
 
 @pytest.mark.parametrize(
