@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -14,6 +15,7 @@ import pytest
 
 from aiex.core import RefusedError
 from aiex.sandbox import CommandPolicy, Isolation, Level, Probe, seccomp
+from aiex.sandbox.keeper import landlock_abi
 from aiex.sandbox.levels import choose
 from aiex.sandbox.spawner import Spawner
 
@@ -29,6 +31,7 @@ from aiex.sandbox.keeper import _filter, _prctl
 _prctl(38, 1)
 _filter(bytes.fromhex(sys.argv[1]))
 from aiex.core import AiexError
+from aiex.sandbox.keeper import landlock_abi
 from aiex.sandbox.levels import choose, probe_all
 from aiex.sandbox.spawner import Spawner
 spawner = Spawner(CommandPolicy(require=sys.argv[2]), dict(os.environ))
@@ -99,6 +102,46 @@ def test_without_landlock_and_namespaces_nothing_falls_through(offered: Offered)
     assert said["landlock"] == [False, "ENOSYS"]
     if not offered("bwrap").passes:
         assert "landlock: Landlock: Function not implemented (ENOSYS)" in said["refused"]
+
+
+BOUND = """
+import sys
+from aiex.sandbox.keeper import _bound_signals, _filter, _prctl
+_prctl(38, 1)
+if sys.argv[1]: _filter(bytes.fromhex(sys.argv[1]))
+print(_bound_signals())
+"""
+
+
+@pytest.mark.parametrize("call", [444, 446])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS, errno.EACCES])
+def test_without_a_bound_nobody_believes_that_signals_are_bounded(call: int, code: int) -> None:
+    """A keeper that did would end every process of the user."""
+    refuses = struct.pack("=HBBI", 0x20, 0, 0, 0) + struct.pack("=HBBI", 0x15, 0, 1, call)
+    refuses += struct.pack("=HBBI", 6, 0, 0, 0x50000 | code)
+    refuses += struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
+
+    ran = subprocess.run(
+        [sys.executable, "-c", BOUND, refuses.hex()], capture_output=True, check=True
+    )
+
+    assert ran.stdout == b"False\n"
+
+
+def test_where_landlock_can_it_bounds_signals() -> None:
+    if not _abi() >= 6:
+        pytest.skip("this kernel's Landlock does not look at signals")
+
+    ran = subprocess.run([sys.executable, "-c", BOUND, ""], capture_output=True, check=True)
+
+    assert ran.stdout == b"True\n"
+
+
+def _abi() -> int:
+    try:
+        return landlock_abi()
+    except OSError:
+        return 0
 
 
 async def test_a_command_is_refused_where_its_level_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,6 +123,7 @@ _HEAD = struct.Struct("=I")
 _STARTED = struct.Struct("=QQ")
 _TICK_MS = 50
 _STALE_COUNT_S = 10.0
+_FIRST_TO_BOUND_SIGNALS = 6
 _OWN_TASKS = 4  # the keeper, and bubblewrap's
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _STOPPED = getattr(select, "POLLRDHUP", 0)
@@ -220,18 +221,25 @@ def _drop_capabilities() -> None:
 
 
 def _bound_signals() -> bool:
-    """Go below a bound for signals; return whether it is there, which is tried out."""
+    """Go below a bound for signals; return whether it is there.
+
+    Whoever is told so ends processes with `kill(-1)`, which without the bound ends all of a user's.
+    So it must be seen that our parent, who is outside, can be signalled before and not after.
+    """
+    outside = os.getppid()
     try:
-        if landlock_abi() < 6:
+        if landlock_abi() < _FIRST_TO_BOUND_SIGNALS:
             return False
+        os.kill(outside, 0)
         ruleset = _ruleset(0, 0, SIGNAL_SCOPE)
         _enter(ruleset)
         os.close(ruleset)
-        os.kill(os.getppid(), 0)
-    except PermissionError:
-        return True
     except OSError:
         return False
+    try:
+        os.kill(outside, 0)
+    except PermissionError:
+        return True
     return False
 
 
