@@ -186,17 +186,18 @@ def _ruleset(fs: int, net: int, scoped: int) -> int:
     return _checked(_libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), size, 0))
 
 
-def _allow(ruleset: int, path: bytes, allowed: int, of_files: int) -> None:
-    """Allow *allowed* below *path*; of a file, what of it makes sense for files."""
+def _opened(path: bytes, allowed: int, of_files: int) -> tuple[int, int]:
+    """Return a handle of *path*, and of *allowed* what makes sense for what it is."""
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
+    is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+    return handle, allowed if is_folder else allowed & of_files
+
+
+def _allow(ruleset: int, handle: int, allowed: int) -> None:
+    """Allow *allowed* below a handle."""
+    if allowed:
         rule = _PathBeneath(allowed, handle)
-        if not stat.S_ISDIR(os.fstat(handle).st_mode):
-            rule.allowed &= of_files
-        if rule.allowed:
-            _checked(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0))
-    finally:
-        os.close(handle)
+        _checked(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0))
 
 
 def _enter(ruleset: int) -> None:
@@ -435,7 +436,13 @@ class _Keeper:
             if self._level != "none":
                 _prctl(_SET_NO_NEW_PRIVS, 1)
                 self.bounds_signals = _bound_signals()
+        self._system: list[tuple[int, int]] = []
         if self._level == "landlock":
+            for path, allowed in setup["rules"]:
+                with contextlib.suppress(FileNotFoundError):
+                    self._system.append(_opened(path, allowed, setup["of_files"]))
+            if self._is_root:
+                _drop_capabilities()
             _filter(setup["program"])
 
     def serve(self) -> None:
@@ -605,7 +612,7 @@ class _Keeper:
             if ruleset is not None:
                 step = "landlock"
                 for path, allowed in order["rules"]:
-                    _allow(ruleset, path, allowed, self._setup["of_files"])
+                    _allow(ruleset, *_opened(path, allowed, self._setup["of_files"]))
                 _enter(ruleset)
                 if order["program"]:
                     step = "seccomp"
@@ -622,15 +629,12 @@ class _Keeper:
         """Do what can be done before the order comes; return the ruleset to go below."""
         if self._level != "landlock":
             return None
-        if self._is_root:
-            _drop_capabilities()
         fs, net, scoped = self._setup["ruleset"]
         ruleset = _ruleset(fs, net, scoped)
-        of_files = self._setup["of_files"]
-        for path, allowed in self._setup["rules"]:
-            with contextlib.suppress(FileNotFoundError):
-                _allow(ruleset, path, allowed, of_files)
-        _allow(ruleset, private, self._setup["private"], of_files)
+        for handle, allowed in self._system:
+            _allow(ruleset, handle, allowed)
+        private_rights = self._setup["private"]
+        _allow(ruleset, *_opened(private, private_rights, self._setup["of_files"]))
         return ruleset
 
     def _limit(self, limits: list[tuple[int, int]]) -> None:
