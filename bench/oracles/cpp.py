@@ -45,6 +45,7 @@ KEEP_GOING = 0x200  # after a header that is missing
 _WORD = re.compile(rb"\w+")
 _OPERATOR = re.compile(rb"operator\s[^(]*[^(\s]")
 _IS_OPERATOR = re.compile(r"operator\W")
+_ANONYMOUS = re.compile(r"\((?:anonymous|unnamed|lambda)")
 _MISSING = "file not found"
 
 
@@ -57,8 +58,6 @@ class Ranges(ctypes.Structure):
 LIB: Any = cindex.conf.lib
 LIB.clang_getSkippedRanges.restype = ctypes.POINTER(Ranges)
 LIB.clang_getSkippedRanges.argtypes = [cindex.TranslationUnit, ctypes.c_void_p]
-LIB.clang_getSpellingLocation.argtypes = [cindex.SourceLocation] + [ctypes.c_void_p] * 4
-LIB.clang_getExpansionLocation.argtypes = [cindex.SourceLocation] + [ctypes.c_void_p] * 4
 
 
 def dead_lines(unit: Any, path: str) -> list[list[int]]:
@@ -66,19 +65,6 @@ def dead_lines(unit: Any, path: str) -> list[list[int]]:
     file = cindex.File.from_name(unit, path)
     found = LIB.clang_getSkippedRanges(unit, file).contents
     return [[found.ranges[at].start.line, found.ranges[at].end.line] for at in range(found.count)]
-
-
-def place(location: Any, function: Any) -> tuple[str, int]:
-    file, value = ctypes.c_void_p(), ctypes.c_uint()
-    function(location, ctypes.byref(file), None, None, ctypes.byref(value))
-    return str(file.value), value.value
-
-
-def spelled_at(location: Any) -> int | None:
-    """Return where the token of *location* stands; `None` if a macro's definition spells it."""
-    spelled = place(location, LIB.clang_getSpellingLocation)
-    expanded = place(location, LIB.clang_getExpansionLocation)
-    return spelled[1] if spelled[0] == expanded[0] else None
 
 
 class Reader:
@@ -89,42 +75,65 @@ class Reader:
         self.path = path
         self.symbols: list[list[Any]] = []
         self.ignored: list[list[Any]] = []
+        self.namespaces: list[Any] = []
+        self.others: dict[str, bytes] = {}
+        self.seen: set[tuple[str, int, int]] = set()
 
     def is_here(self, cursor: Any) -> bool:
         file = cursor.location.file
         return file is not None and file.name == self.path
 
     def written(self, cursor: Any) -> bool:
-        """Say whether the name stands in the file, not in a macro."""
-        start = spelled_at(cursor.location)
-        if start is None:
-            return False
+        """Say whether the name stands in its file, not in a macro."""
+        start = cursor.location.offset
         name = cursor.spelling.partition("<")[0].encode() or b"{"
         if name.startswith((b"operator", b"~")):
             name = name[:1]
-        return self.source[start : start + len(name)] == name
+        return self.text(cursor)[start : start + len(name)] == name
+
+    def text(self, cursor: Any) -> bytes:
+        """Return the file in which *cursor* stands."""
+        file = cursor.location.file
+        if file is None or file.name == self.path:
+            return self.source
+        if file.name not in self.others:
+            with open(file.name, "rb") as other:  # noqa: PTH123
+                self.others[file.name] = other.read()
+        return self.others[file.name]
 
     def scope(self, cursor: Any) -> list[str]:
+        """Return the names around *cursor*: namespaces as they are opened where it stands."""
+        around = [one.get_usr() for one in self.namespaces]
         names: list[str] = []
         parent = cursor.semantic_parent
         while parent is not None and parent.kind != K.TRANSLATION_UNIT:
-            hidden = parent.kind == K.LINKAGE_SPEC or not parent.spelling
-            if parent.kind == K.NAMESPACE and self.is_here(parent):
-                hidden = hidden or not self.written(parent)
-            if not hidden and "(" not in parent.spelling:
+            if parent.kind == K.NAMESPACE and parent.get_usr() in around:
+                outer = self.namespaces[: around.index(parent.get_usr()) + 1]
+                return [one.spelling for one in outer if self.is_named(one)] + names
+            if self.is_named(parent):
                 names.insert(0, parent.spelling.partition("<")[0])
+            elif parent.kind in FUNCTIONS and self.is_here(parent):
+                names.insert(0, self.macro(parent))
             parent = parent.semantic_parent
         return names
+
+    def is_named(self, scope: Any) -> bool:
+        if scope.kind == K.LINKAGE_SPEC or not scope.spelling:
+            return False
+        return not _ANONYMOUS.search(scope.spelling) and self.written(scope)
 
     def add(self, kind: str, name: str, cursor: Any) -> None:
         extent = cursor.extent
         qualified = ".".join([*self.scope(cursor), name])
         if not self.written(cursor):
-            macro = _WORD.match(self.source, extent.start.offset)
-            for one in {name, macro[0].decode() if macro else name}:
-                self.ignored.append([one, extent.start.line])
+            self.ignored += [[one, extent.start.line] for one in (name, self.macro(cursor))]
             return
         self.symbols.append([kind, qualified, extent.start.line, extent.end.line])
+
+    def macro(self, cursor: Any) -> str:
+        """Return the name of the macro that makes *cursor*."""
+        word = _WORD.match(self.source, cursor.extent.start.offset)
+        return word[0].decode() if word else ""
 
     def operator(self, cursor: Any) -> str:
         """Return the name of an operator as it is written: what it converts to may be an alias."""
@@ -154,23 +163,42 @@ class Reader:
 
     def visit(self, cursor: Any) -> None:
         for child in cursor.get_children():
-            if not self.is_here(child):
+            if not self.is_here(child) or self.is_again(child):
                 continue
             if child.kind in FUNCTIONS:
                 self.function(child)
             elif child.kind in TYPES:
-                anonymous = not child.spelling or "(" in child.spelling
+                anonymous = not child.spelling or _ANONYMOUS.search(child.spelling)
                 if child.is_definition() and not anonymous:
                     self.add(self.keyword(child), child.spelling.partition("<")[0], child)
-            elif child.kind == K.NAMESPACE and child.spelling:
+            elif child.kind == K.NAMESPACE and self.names(child):
                 self.add("namespace", child.spelling, child)
             elif child.kind in ALIASES:
                 self.add("type", child.spelling, child)
             elif child.kind == K.MACRO_DEFINITION:
-                is_function = LIB.clang_Cursor_isMacroFunctionLike(child)
+                end = child.location.offset + len(child.spelling.encode())
+                is_function = self.source[end : end + 1] == b"("
                 self.add("macro" if is_function else "constant", child.spelling, child)
             if child.kind != K.TYPE_ALIAS_TEMPLATE_DECL:  # its child is the same alias again
+                self.namespaces += [child] * (child.kind == K.NAMESPACE)
                 self.visit(child)
+                del self.namespaces[len(self.namespaces) - (child.kind == K.NAMESPACE) :]
+
+    def is_again(self, cursor: Any) -> bool:
+        """Say whether a type was seen: one that declares variables is a child of each."""
+        if cursor.kind not in TYPES:
+            return False
+        key = (str(cursor.kind), cursor.extent.start.offset, cursor.extent.end.offset)
+        if key in self.seen:
+            return True
+        self.seen.add(key)
+        return False
+
+    def names(self, namespace: Any) -> bool:
+        """Say whether a namespace is one to list: the `a` of `a::b` is not."""
+        after = namespace.location.offset + len(namespace.spelling.encode())
+        rest = self.source[after : after + 100].lstrip()
+        return bool(namespace.spelling) and not rest.startswith(b"::")
 
     def keyword(self, cursor: Any) -> str:
         """A template of a struct is a class to libclang."""
@@ -178,7 +206,10 @@ class Reader:
             words = [t.spelling for t in cursor.get_tokens()]
             depth = 0
             for at, word in enumerate(words):
-                depth += word.count("<") - word.count(">") if word in {"<", ">", ">>"} else 0
+                if word in {"(", ")"}:
+                    depth += 100 if word == "(" else -100
+                elif word in {"<", ">", ">>"} and depth < 100:
+                    depth += word.count("<") - word.count(">")
                 if depth == 0 and word in {"class", "struct", "union"} and at:
                     return str(word)
         return TYPES[cursor.kind]
