@@ -551,12 +551,12 @@ def test_a_folder_that_is_moved_out_while_a_change_waits_is_not_written(
 ) -> None:
     (place.root / "dir").mkdir()
     files = opened()
-    targets = files._targets([edit("dir/new", b"x")])
+    root, targets = files._targets([edit("dir/new", b"x")])
     (place.root / "dir").rename(place.outside / "dir")
     (place.root / "dir").mkdir()
 
     with pytest.raises(ConflictError, match="moved"):
-        files._journal.apply("op", targets, files._root)
+        root.journal.apply("op", targets, root.handle)
     for target in targets:
         target.close()
 

@@ -6,9 +6,8 @@ from aiex.sandbox.audit import (
     AuditRecord,
 )
 from aiex.sandbox.files import (
-    FileContent,
-    FilePolicy,
     Files,
+    Written,
 )
 from aiex.sandbox.git import (
     Churn,
@@ -28,13 +27,21 @@ from aiex.sandbox.journal import (
     Recovered,
     Target,
 )
+from aiex.sandbox.lines import (
+    FileLines,
+)
 from aiex.sandbox.paths import (
     Access,
     printable,
     protected_by,
     split_path,
 )
+from aiex.sandbox.roots import (
+    FileContent,
+    FilePolicy,
+)
 from aiex.sandbox.walk import (
+    Listing,
     Scan,
     ScanEntry,
     walk,
@@ -51,15 +58,18 @@ __all__ = [
     "Command",
     "CommandResult",
     "FileContent",
+    "FileLines",
     "FilePolicy",
     "Files",
     "Git",
     "IsolationStatus",
+    "Listing",
     "Recovered",
     "Repository",
     "Scan",
     "ScanEntry",
     "Target",
+    "Written",
     "isolation_status",
     "printable",
     "protected_by",
