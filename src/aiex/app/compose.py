@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import KeySource
-from aiex.app.places import Places, places_of
+from aiex.app.places import Places, further_roots, places_of
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
 from aiex.cluster.local import SqliteStore
@@ -126,14 +126,24 @@ class House:
                 policy=FilePolicy(
                     hardlinks=policy.hardlinks,
                     max_file_bytes=policy.max_file_bytes,
+                    max_total_bytes=policy.max_total_bytes,
                     max_entries=policy.max_entries,
                     protected=policy.protected,
+                    read_only=policy.read_only,
                 ),
                 audit=self._audit,
                 actor=Actor(user=principal.user, interface=principal.interface),
                 op_id=request.id,
+                roots=further_roots("sandbox.roots", policy.roots),
+                readable=further_roots("sandbox.readable", policy.readable),
+                own=self._own_files(),
             )
         return self._files[key]
+
+    def _own_files(self) -> list[Path]:
+        """Return what decides about the sandbox or is looked after by Aiex, besides the state."""
+        user = user_file_or_none(self.env)
+        return [self.places.models, *([] if user is None else [user])]
 
     def coordinator(self) -> Coordinator:
         """Return what asks models."""

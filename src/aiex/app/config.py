@@ -37,8 +37,8 @@ PROFILES: dict[str, dict[str, object]] = {
 }
 """What each profile (`AIEX_PROFILE`) sets instead of the defaults."""
 
-_WIDENS_ONLY = frozenset({"sandbox.protected"})
-"""Lists that a project's file adds to: shortening them would loosen what the user set."""
+_STRICTEST_FIRST: dict[str, tuple[object, ...]] = {"sandbox.hardlinks": ("deny", "read")}
+"""The words of settings that a project's file may only make stricter."""
 
 _SECRET = ("key", "token", "secret", "password")
 
@@ -54,6 +54,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         default: What it is when nothing sets it.
         description: What it means.
         user_only: Whether a project's files may not set it.
+        narrows: Whether a project's files may only narrow it.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     default: object
     description: str
     user_only: bool
+    narrows: bool = False
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,7 @@ def _settings() -> Iterator[Setting]:
         for field in cast("msgspec.inspect.StructType", branch.type).fields:
             key = f"{branch.name}.{field.name}"
             meta = _meta_of(branch.name, field.name)
+            scope = (meta.extra or {}).get("scope")
             yield Setting(
                 key=key,
                 variable="AIEX_" + key.upper().replace(".", "_"),
@@ -105,7 +108,8 @@ def _settings() -> Iterator[Setting]:
                 words=_words_of(_annotation(branch.name, field.name)),
                 default=field.default,
                 description=meta.description or "",
-                user_only=(meta.extra or {}).get("scope") == "user",
+                user_only=scope == "user",
+                narrows=scope == "narrow",
             )
 
 
@@ -265,11 +269,13 @@ class _Gathered:
         def read() -> dict[str, object]:
             found = _from_file(path, table)
             _refuse_users(found, path)
-            for key in _WIDENS_ONLY & found.keys():
-                _build({key: found[key]}, str(path))
-                mine = cast("Sequence[str]", self._values.get(key, ()))
-                theirs = cast("Sequence[str]", found[key])
-                found[key] = list(dict.fromkeys([*mine, *theirs]))
+            for setting in all_settings():
+                if setting.narrows and setting.key in found:
+                    _build({setting.key: found[setting.key]}, str(path))
+                    mine = self._values.get(setting.key, setting.default)
+                    narrowed = _narrowed(setting.key, mine, found.pop(setting.key))
+                    if narrowed != mine:
+                        found[setting.key] = narrowed
             return found
 
         self.take(str(path), read)
@@ -287,6 +293,18 @@ class _Gathered:
         if self._strict:
             raise error
         self._problem = self._problem or error.info()
+
+
+def _narrowed(key: str, mine: object, theirs: object) -> object:
+    """Return what a narrowing setting is, given what the user and the project say."""
+    if isinstance(mine, int) and isinstance(theirs, int):
+        return min(mine, theirs)
+    if key in _STRICTEST_FIRST:
+        return min(mine, theirs, key=_STRICTEST_FIRST[key].index)
+    # Lists of what is not allowed: shortening them would loosen what the user set.
+    user, project = cast("Sequence[str]", mine), cast("Sequence[str]", theirs)
+    added = [one for one in dict.fromkeys(project) if one not in user]
+    return [*user, *added] if added else mine
 
 
 def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
