@@ -18,6 +18,7 @@ __all__ = [
     "FACTS_VERSION",
     "LANGUAGES",
     "MAX_PARSE_BYTES",
+    "grammar_of",
     "is_binary",
     "language_of",
     "read_facts",
@@ -112,12 +113,24 @@ def is_binary(head: bytes) -> bool:
     return b"\0" in head[:8000]
 
 
+def grammar_of(language: Language) -> tree_sitter.Language:
+    """Return the grammar of *language*, loaded."""
+    package, factory, _ = _GRAMMARS[language]
+    return tree_sitter.Language(getattr(importlib.import_module(package), factory)())
+
+
 @functools.cache
 def _table(language: Language) -> tuple[tree_sitter.Parser, LanguageTable]:
-    package, factory, module = _GRAMMARS[language]
-    grammar = tree_sitter.Language(getattr(importlib.import_module(package), factory)())
-    table: LanguageTable = importlib.import_module(f"aiex.code.languages.{module}").TABLE
-    return tree_sitter.Parser(grammar), table
+    module = importlib.import_module(f"aiex.code.languages.{_GRAMMARS[language][2]}")
+    table: LanguageTable = module.TABLE
+    return tree_sitter.Parser(grammar_of(language)), table
+
+
+def _reparse(source: bytes, language: Language, node: tree_sitter.Node) -> tree_sitter.Tree:
+    """Parse what stands between the brackets of *node* by itself."""
+    first, last = node.children[0], node.children[-1]
+    inside = tree_sitter.Range(first.end_point, last.start_point, first.end_byte, last.start_byte)
+    return tree_sitter.Parser(grammar_of(language), included_ranges=[inside]).parse(source)
 
 
 def read_facts(source: bytes, language: Language) -> FileFacts:
@@ -136,8 +149,9 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
             not_checked=(problem,),
         )
     parser, table = _table(language)
-    walk = Walk(source, table)
-    walk.run(parser.parse(source))
+    walk = Walk(source, table, functools.partial(_reparse, source, language))
+    walk.run(parser.parse(table.prepare(source) if table.prepare is not None else source))
+    walk.trim()
     notes = []
     if not _is_utf8(source):
         notes.append(NotChecked(what="", reason="it is not UTF-8; other bytes read as U+FFFD"))

@@ -36,6 +36,10 @@ class LanguageTable(msgspec.Struct, frozen=True, kw_only=True):
         opaque: Types whose inside is not walked, besides comments.
         adds_nested: Whether a function's complexity counts in the function around it, as C901
             does.
+        ends_before_comments: Whether comments at the end of a definition stand after it, though
+            the grammar puts them inside.
+        prepare: Blanks out what the grammar cannot know, such as macros; every byte keeps its
+            place.
     """
 
     handlers: Mapping[str, Handler]
@@ -43,6 +47,8 @@ class LanguageTable(msgspec.Struct, frozen=True, kw_only=True):
     comments: frozenset[str] = frozenset({"comment"})
     opaque: frozenset[str] = frozenset()
     adds_nested: bool = False
+    ends_before_comments: bool = False
+    prepare: Callable[[bytes], bytes] | None = None
 
 
 class _Scope:
@@ -64,6 +70,7 @@ class Walk:
     Args:
         source: The file's bytes.
         table: What the nodes mean.
+        reparse: Parses a byte range of the source by itself, places kept.
 
     Attributes:
         symbols: Definitions, in order of their start.
@@ -72,21 +79,31 @@ class Walk:
         comment_spans: Byte ranges of the comments.
         error_lines: First lines where the text does not parse, 1-based.
         deepest: Levels of the syntax tree.
+        reads_members: Whether the tree that is walked stands for members of a type.
     """
 
-    def __init__(self, source: bytes, table: LanguageTable) -> None:
+    def __init__(
+        self, source: bytes, table: LanguageTable, reparse: Callable[[Node], Tree] | None = None
+    ) -> None:
         self.source = source
+        self.reparse = reparse
         self.symbols: list[Symbol] = []
         self.imports: list[Import] = []
         self.calls: list[Call] = []
         self.comment_spans: list[tuple[int, int]] = []
         self.error_lines: list[int] = []
         self.docstring: str | None = None
-        self.lazy_depth = 0
+        self.reads_members = False
         self.deepest = 0
         self._table = table
         self._depth = 0
         self._scopes: list[_Scope] = []
+
+    def run_inside(self, tree: Tree) -> None:
+        """Walk a tree that stands for the inside of the node that the walk is at."""
+        self._depth += 1
+        self.run(tree)
+        self._depth -= 1
 
     def run(self, tree: Tree) -> None:
         """Walk the whole tree."""
@@ -120,6 +137,23 @@ class Walk:
                 if not cursor.goto_parent():
                     return
                 self._depth -= 1
+
+    def trim(self) -> None:
+        """End definitions before the comments at their end."""
+        if not self._table.ends_before_comments:
+            return
+        starts = {end: start for start, end in self.comment_spans}
+        for at, symbol in enumerate(self.symbols):
+            end = symbol.span.end
+            while end in starts and starts[end] > symbol.span.start:
+                end = symbol.span.start + len(self.source[symbol.span.start : starts[end]].rstrip())
+            if end != symbol.span.end:
+                lines = self.source.count(b"\n", end, symbol.span.end)
+                self.symbols[at] = msgspec.structs.replace(
+                    symbol,
+                    span=Span(symbol.span.start, end),
+                    end_line=symbol.end_line - lines,
+                )
 
     def _error(self, node: Node) -> None:
         line = node.start_point[0] + 1
@@ -163,9 +197,18 @@ class Walk:
         """Qualified name of the innermost function that the walk is in."""
         return next((s.name for s in reversed(self._scopes) if s.is_function), None)
 
+    @property
+    def in_function(self) -> bool:
+        """Whether the innermost definition that the walk is in is a function."""
+        return bool(self._scopes) and self._scopes[-1].is_function
+
     def open(self, name: str) -> None:
         """Open a scope that is no symbol of its own, such as `impl Type`."""
         self._scopes.append(_Scope(self._depth, None, self._qualified(name), is_function=False))
+
+    def open_function(self, name: str) -> None:
+        """Open the scope of a function that is no symbol."""
+        self._scopes.append(_Scope(self._depth, None, self._qualified(name), is_function=True))
 
     def _qualified(self, name: str) -> str:
         return f"{self.parent}.{name}" if self.parent else name
@@ -177,12 +220,14 @@ class Walk:
         name: str,
         *,
         whole: Node | None = None,
+        start: Node | None = None,
         body: Node | None = None,
         docstring: str | None = None,
         parameters: int | None = None,
         is_public: bool = True,
         opens: bool = True,
         within: str | None = None,
+        is_global: bool = False,
     ) -> None:
         """Add a symbol.
 
@@ -191,15 +236,19 @@ class Walk:
             kind: What is defined.
             name: Its name.
             whole: Node with decorators and the like around it; `None` for *node*.
+            start: First node of it, when that stands before *whole*.
             body: Where its signature ends; `None` to take all of it.
             docstring: Its documentation.
             parameters: Number of parameters, for functions.
             is_public: Whether it is visible outside.
             opens: Whether what is inside belongs to it.
             within: Scope that it belongs to when that is not where it stands (a Go method).
+            is_global: Whether it belongs to no scope wherever it stands (a C++ macro).
         """
         outer = whole or node
-        qualified = f"{within}.{name}" if within else self._qualified(name)
+        first = start or outer
+        scope = None if is_global else within or self.parent
+        qualified = f"{scope}.{name}" if scope else name
         end = _end_of_head(node, node.end_byte if body is None else body.start_byte)
         is_function = kind in {"function", "method", "constructor", "macro"}
         self.symbols.append(
@@ -207,12 +256,12 @@ class Walk:
                 name=name,
                 qualified_name=qualified,
                 kind=kind,
-                span=Span(outer.start_byte, outer.end_byte),
-                start_line=outer.start_point[0] + 1,
+                span=Span(first.start_byte, outer.end_byte),
+                start_line=first.start_point[0] + 1,
                 end_line=outer.end_point[0] + 1 if outer.end_point[1] else outer.end_point[0],
                 signature=one_line(self.source[node.start_byte : end]),
                 docstring=docstring or None,
-                parent=within or self.parent,
+                parent=scope,
                 complexity=1 if is_function else None,
                 parameters=parameters,
                 is_public=is_public,

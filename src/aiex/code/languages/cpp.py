@@ -13,6 +13,19 @@ from aiex.code.values import SymbolKind
 __all__ = ["TABLE"]
 
 _GENERICS = re.compile(r"<[^<>]*>")
+_NO_SPACE = re.compile(rb"[^\s]")
+_EXPORT = re.compile(
+    rb"(\b(?:class|struct|union)\s+)([A-Z][A-Z0-9_]+(?:\([^()\n]*\))?)"
+    rb"(?=\s+(?!final\b)[A-Za-z_][\w:]*(?:<[^<>{};]*>)?\s*(?:final\s*)?(?::(?!:)|\{))"
+)
+"""`class NAME_EXPORT Name {`."""
+_ALONE = re.compile(rb"(?m)(?<![\\,(=+|&])(?<=\n)[ \t]*[A-Z][A-Z0-9]*_[A-Z0-9_]*[ \t]*(?=\r?$)")
+"""A line with nothing but `NAME_BEGIN_NAMESPACE`."""
+_ATTRIBUTE = re.compile(
+    rb"(?m)(^[ \t]*(?:template[^;{}()\n]*>[ \t]*|static |inline |constexpr |virtual |explicit )*)"
+    rb"([A-Z][A-Z0-9]*_[A-Z0-9_]*)(?=[ \t]+[A-Za-z_~])"
+)
+"""`NAME_API void f()`; a line of a directive begins with `#`."""
 _WRAPPERS = frozenset(
     {
         "pointer_declarator",
@@ -152,6 +165,7 @@ def _macro(walk: Walk, node: Node) -> None:
         body=node.child_by_field_name("value"),
         docstring=_doc(node),
         opens=False,
+        is_global=True,
     )
 
 
@@ -172,6 +186,21 @@ def _binary(walk: Walk, node: Node) -> None:
 def _case(walk: Walk, node: Node) -> None:
     if node.child_by_field_name("value") is not None:
         walk.branch()
+
+
+def _blank(match: re.Match[bytes]) -> bytes:
+    return _NO_SPACE.sub(b" ", match[0])
+
+
+def _blank_export(match: re.Match[bytes]) -> bytes:
+    return match[1] + _NO_SPACE.sub(b" ", match[2])
+
+
+def _prepare(source: bytes) -> bytes:
+    """Blank out macros that stand where the grammar expects none."""
+    source = _EXPORT.sub(_blank_export, source)
+    source = _ALONE.sub(_blank, source)
+    return _ATTRIBUTE.sub(_blank_export, source)
 
 
 TABLE = LanguageTable(
@@ -203,4 +232,5 @@ TABLE = LanguageTable(
         }
     ),
     opaque=frozenset({"string_literal", "raw_string_literal"}),
+    prepare=_prepare,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tree_sitter import Node
 
 from aiex.code.comments import doc_block_before
@@ -13,6 +15,12 @@ __all__ = ["TABLE"]
 _FUNCTION_VALUES = frozenset(
     {"arrow_function", "function_expression", "generator_function", "function"}
 )
+_OWNERS = frozenset(
+    {"class_declaration", "abstract_class_declaration", "class", "interface_declaration"}
+)
+_PATH = re.compile(r"[\w$]+(?:\.[\w$]+)+")
+_EXPORTS = re.compile(r"^(?:module\.exports|exports)\.")
+_SIGNATURE = re.compile(rb"(?m)^([ \t]*)[ \t](?=<\w+(?:\s+extends\b|\s*[,>=]))")
 _LOGICAL = frozenset({"&&", "||", "??"})
 
 
@@ -84,6 +92,18 @@ def _class(walk: Walk, node: Node) -> None:
         _add(walk, node, "class", name or "default")
 
 
+def _default(walk: Walk, node: Node) -> None:
+    """Take `export default` of a function or a class without a declaration."""
+    value = node.child_by_field_name("value")
+    if value is None:
+        return
+    is_class = value.type == "class"
+    if is_class or value.type in _FUNCTION_VALUES:
+        kind: SymbolKind = "class" if is_class else "function"
+        name = _name(value) or "default"
+        _declare_value(walk, node, kind, name, value, doc_block_before(node))
+
+
 def _method(walk: Walk, node: Node) -> None:
     if node.parent is not None and node.parent.type == "object":
         return
@@ -92,7 +112,9 @@ def _method(walk: Walk, node: Node) -> None:
 
 
 def _method_signature(walk: Walk, node: Node) -> None:
-    if walk.parent_kind in {"class", "interface"}:
+    holder = node.parent
+    owner = holder.parent if holder is not None else None
+    if owner is not None and owner.type in _OWNERS:
         name = _name(node)
         kind: SymbolKind = "constructor" if name == "constructor" else "method"
         _add(walk, node, kind, name, opens=False)
@@ -100,10 +122,11 @@ def _method_signature(walk: Walk, node: Node) -> None:
 
 def _field(walk: Walk, node: Node) -> None:
     value = node.child_by_field_name("value")
-    name = text_of(node.child_by_field_name("name") or node.child_by_field_name("property"))
+    named = node.child_by_field_name("name") or node.child_by_field_name("property")
+    name = text_of(named).strip("'\"")
     if value is not None and value.type in _FUNCTION_VALUES:
         _add(walk, node, "method", name, value=value)
-    elif walk.parent_kind == "class":
+    else:
         _add(walk, node, "field", name, opens=False)
 
 
@@ -117,7 +140,7 @@ def _declarator(walk: Walk, node: Node) -> None:
         return
     if value is not None and value.type in _FUNCTION_VALUES:
         _declare(walk, node, statement, "function", text_of(name), value)
-    elif value is not None and value.type == "class" and not _name(value):
+    elif value is not None and value.type == "class":
         _declare(walk, node, statement, "class", text_of(name), value)
     elif walk.parent is None and _exported(statement).parent is not None:
         holder = _exported(statement).parent
@@ -131,19 +154,64 @@ def _declare(
 ) -> None:
     alone = sum(child.type == "variable_declarator" for child in statement.children) == 1
     whole = _exported(statement) if alone else node
-    is_function = kind == "function"
+    doc = doc_block_before(_exported(statement))
+    _declare_value(walk, whole, kind, name, value, doc)
+
+
+def _assignment(walk: Walk, node: Node) -> None:
+    """Take `exports.f = function`, `A.prototype.f = ...` and `app.f = ...` outside of functions."""
+    statement = node.parent
+    left = node.child_by_field_name("left")
+    value = node.child_by_field_name("right")
+    if (
+        statement is None
+        or statement.type != "expression_statement"
+        or left is None
+        or left.type != "member_expression"
+        or value is None
+        or not (value.type == "class" or value.type in _FUNCTION_VALUES)
+        or walk.function is not None
+    ):
+        return
+    path = text_of(left)
+    if not _PATH.fullmatch(path) or path.startswith("this."):
+        return
+    kind: SymbolKind = "method" if ".prototype." in path else "function"
+    scope, _, name = _EXPORTS.sub("", path).replace(".prototype.", ".").rpartition(".")
+    _declare_value(
+        walk,
+        statement,
+        "class" if value.type == "class" else kind,
+        name,
+        value,
+        doc_block_before(statement),
+        scope,
+    )
+
+
+def _declare_value(
+    walk: Walk,
+    whole: Node,
+    kind: SymbolKind,
+    name: str,
+    value: Node,
+    docstring: str | None,
+    scope: str = "",
+) -> None:
+    is_function = kind in {"function", "method"}
+    opens = is_function or kind == "class"
     single = value.child_by_field_name("parameter")
     count = 1 if single is not None else _count(value.child_by_field_name("parameters"))
     walk.define(
-        whole if alone else node,
+        whole,
         kind,
         name,
-        whole=whole,
-        body=value.child_by_field_name("body") if is_function else None,
-        docstring=doc_block_before(_exported(statement)),
+        body=value.child_by_field_name("body") if opens else None,
+        docstring=docstring,
         parameters=count if is_function else None,
         is_public=not name.startswith("_"),
-        opens=kind in {"function", "class"},
+        opens=opens,
+        within=".".join(part for part in (walk.parent, scope) if part) or None,
     )
 
 
@@ -155,7 +223,13 @@ def _simple(kind: SymbolKind, *, opens: bool) -> Handler:
 
 
 def _namespace(walk: Walk, node: Node) -> None:
-    _add(walk, node, "namespace", _name(node))
+    if node.is_named:  # the keyword `module` has the same type
+        _add(walk, node, "namespace", _name(node))
+
+
+def _export(walk: Walk, node: Node) -> None:
+    _default(walk, node)
+    _import(walk, node)
 
 
 def _import(walk: Walk, node: Node) -> None:
@@ -199,6 +273,17 @@ def _binary(walk: Walk, node: Node) -> None:
         walk.branch()
 
 
+def _prepare(source: bytes) -> bytes:
+    """End signatures that only a line break ends: the grammar reads `T[K]` and `<K>()` as one."""
+
+    def end(match: re.Match[bytes]) -> bytes:
+        before = source[max(0, match.start() - 200) : match.start()].rstrip()[-1:]
+        ends = before.isalnum() or before in b"])}>_'\"/"
+        return match[1] + b";" if before and ends else match[0]
+
+    return _SIGNATURE.sub(end, source)
+
+
 TABLE = LanguageTable(
     handlers={
         "function_declaration": _function,
@@ -218,7 +303,8 @@ TABLE = LanguageTable(
         "internal_module": _namespace,
         "module": _namespace,
         "import_statement": _import,
-        "export_statement": _import,
+        "export_statement": _export,
+        "assignment_expression": _assignment,
         "call_expression": _call,
         "new_expression": _new,
         "binary_expression": _binary,
@@ -236,4 +322,5 @@ TABLE = LanguageTable(
         }
     ),
     opaque=frozenset({"regex", "string"}),
+    prepare=_prepare,
 )

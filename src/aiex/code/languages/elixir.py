@@ -126,8 +126,9 @@ def _function(walk: Walk, node: Node, macro: str) -> None:
 
 def _head(head: Node) -> tuple[str, int]:
     if head.type == "call":
-        target = head.child_by_field_name("target")
-        return text_of(target), len(_arguments(head))
+        name = text_of(head.child_by_field_name("target"))
+        # `def unquote(name)` defines what the quoted name says, so that is its name.
+        return (text_of(head), 0) if name == "unquote" else (name, len(_arguments(head)))
     if head.type == "binary_operator":
         return text_of(head.child_by_field_name("operator")), 2
     if head.type == "unary_operator":
@@ -201,5 +202,4 @@ def _operator(walk: Walk, node: Node) -> None:
 
 TABLE = LanguageTable(
     handlers={"call": _call, "stab_clause": _stab, "binary_operator": _operator},
-    opaque=frozenset({"string", "sigil", "charlist"}),
 )

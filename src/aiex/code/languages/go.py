@@ -31,6 +31,9 @@ def _count(node: Node) -> int:
 
 def _function(walk: Walk, node: Node) -> None:
     name = text_of(node.child_by_field_name("name"))
+    if name == "_":
+        walk.open_function(name)
+        return
     walk.define(
         node,
         "function",
@@ -75,25 +78,58 @@ def _documented(node: Node) -> str | None:
 
 def _type(walk: Walk, node: Node) -> None:
     name = text_of(node.child_by_field_name("name"))
-    kind = node.child_by_field_name("type")
+    if name == "_":
+        return
+    written = node.child_by_field_name("type")
+    kind = _TYPES.get(written.type if written is not None else "", "type")
     walk.define(
         node,
-        _TYPES.get(kind.type if kind is not None else "", "type"),
+        kind,
         name,
-        body=None,
+        whole=_alone(node),
         docstring=_documented(node),
+        is_public=_is_public(name),
+        opens=kind == "interface",
+    )
+
+
+def _alone(node: Node) -> Node:
+    """Return `type T ...` for the `T ...` in it, unless brackets hold several."""
+    above = node.parent
+    if above is None or any(child.type == "(" for child in above.children):
+        return node
+    return above
+
+
+def _interface_method(walk: Walk, node: Node) -> None:
+    """Take a method of a named interface."""
+    spec = node.parent.parent if node.parent is not None else None
+    if spec is None or spec.type not in {"type_spec", "type_alias"}:
+        return
+    name = text_of(node.child_by_field_name("name"))
+    walk.define(
+        node,
+        "method",
+        name,
+        docstring=doc_lines_before(node, "//"),
+        parameters=_count(node),
         is_public=_is_public(name),
         opens=False,
     )
 
 
 def _values(walk: Walk, node: Node) -> None:
-    if walk.function is not None:
+    holder = node.parent
+    if holder is not None and holder.type == "var_spec_list":
+        holder = holder.parent
+    if holder is None or holder.parent is None or holder.parent.type != "source_file":
         return
     kind: SymbolKind = "constant" if node.type == "const_spec" else "variable"
     for name in node.children_by_field_name("name"):
         if name.type == "identifier":
             written = text_of(name)
+            if written == "_":
+                continue
             walk.define(
                 node,
                 kind,
@@ -121,6 +157,7 @@ TABLE = LanguageTable(
     handlers={
         "function_declaration": _function,
         "method_declaration": _method,
+        "method_elem": _interface_method,
         "type_spec": _type,
         "type_alias": _type,
         "const_spec": _values,

@@ -41,17 +41,22 @@ def _define(kind: SymbolKind) -> Handler:
 
 
 def _field(walk: Walk, node: Node) -> None:
-    if walk.function is not None:
+    body = node.parent
+    owner = body.parent if body is not None else None
+    if owner is not None and owner.type == "enum_body":
+        owner = owner.parent
+    if owner is None or not owner.type.endswith("_declaration"):
         return
     words = _modifiers(node).split()
-    kind: SymbolKind = "constant" if {"static", "final"} <= set(words) else "field"
+    is_constant = {"static", "final"} <= set(words) or node.type == "constant_declaration"
+    kind: SymbolKind = "constant" if is_constant else "field"
     for declarator in node.children_by_field_name("declarator"):
         walk.define(
             node,
             kind,
             text_of(declarator.child_by_field_name("name")),
             docstring=doc_block_before(node),
-            is_public="public" in words,
+            is_public="public" in words or node.type == "constant_declaration",
             opens=False,
         )
 

@@ -14,6 +14,35 @@ from aiex.code.values import SymbolKind
 
 __all__ = ["TABLE"]
 
+_PATTERNS = frozenset(
+    {
+        "pattern_list",
+        "tuple_pattern",
+        "list_pattern",
+        "list_splat_pattern",
+        "parenthesized_expression",
+    }
+)
+_PLAIN = frozenset(
+    {
+        "assignment",
+        "expression_statement",
+        "block",
+        "if_statement",
+        "elif_clause",
+        "else_clause",
+        "try_statement",
+        "except_clause",
+        "except_group_clause",
+        "finally_clause",
+        "with_statement",
+        "match_statement",
+        "case_clause",
+        "class_definition",
+    }
+)
+"""What may stand between an assignment and the module or class that it belongs to."""
+
 
 def _docstring(body: Node | None) -> str | None:
     """Return the documentation at the head of *body*, as `inspect.cleandoc` leaves it."""
@@ -81,20 +110,34 @@ def _function(walk: Walk, node: Node) -> None:
 
 
 def _assignment(walk: Walk, node: Node) -> None:
-    """Take names assigned at the top of a module or a class."""
-    statement = node.parent
-    holder = statement.parent if statement is not None else None
-    if holder is None or statement is None or statement.type != "expression_statement":
+    """Take names assigned in a module or a class, but not in its loops."""
+    if walk.in_function:
         return
-    in_class = walk.parent_kind == "class" and holder.type == "block"
-    if not in_class and holder.type != "module":
+    statement = node
+    above = node.parent
+    while above is not None and above.type in _PLAIN:
+        if above.type == "assignment":
+            statement = above
+        if above.type == "class_definition":
+            break
+        above = above.parent
+    if above is None or above.type not in {"module", "class_definition"}:
         return
-    left = node.child_by_field_name("left")
-    if left is None or left.type != "identifier":
-        return
-    name = text_of(left)
-    kind: SymbolKind = "field" if in_class else "constant" if name.isupper() else "variable"
-    walk.define(node, kind, name, is_public=not name.startswith("_"), opens=False)
+    in_class = walk.parent_kind == "class"
+    for name in _targets(node.child_by_field_name("left")):
+        kind: SymbolKind = "field" if in_class else "constant" if name.isupper() else "variable"
+        walk.define(statement, kind, name, is_public=not name.startswith("_"), opens=False)
+
+
+def _targets(left: Node | None) -> list[str]:
+    """Return the names that an assignment binds."""
+    if left is None:
+        return []
+    if left.type == "identifier":
+        return [text_of(left)]
+    if left.type in _PATTERNS:
+        return [name for child in left.named_children for name in _targets(child)]
+    return []
 
 
 def _type_alias(walk: Walk, node: Node) -> None:
@@ -198,4 +241,5 @@ TABLE = LanguageTable(
         }
     ),
     adds_nested=True,
+    ends_before_comments=True,
 )

@@ -12,7 +12,38 @@ from aiex.code.values import SymbolKind
 
 __all__ = ["TABLE"]
 
-_GENERICS = re.compile(r"<.*>", re.DOTALL)
+_OWNERS = frozenset({"impl_item", "trait_item"})
+_SPACE = re.compile(r"\s+")
+_ITEMS = frozenset(
+    {
+        "function_item",
+        "function_signature_item",
+        "struct_item",
+        "enum_item",
+        "union_item",
+        "trait_item",
+        "type_item",
+        "const_item",
+        "static_item",
+        "macro_definition",
+        "mod_item",
+        "impl_item",
+        "foreign_mod_item",
+        "use_declaration",
+        "extern_crate_declaration",
+        "macro_invocation",
+    }
+)
+_BESIDES = frozenset(
+    {
+        "attribute_item",
+        "inner_attribute_item",
+        "line_comment",
+        "block_comment",
+        "empty_statement",
+        "expression_statement",
+    }
+)
 
 
 def _between(node: Node) -> bool:
@@ -29,6 +60,7 @@ def _add(walk: Walk, node: Node, kind: SymbolKind, *, opens: bool) -> None:
         node,
         kind,
         name,
+        start=_first_attribute(node),
         body=node.child_by_field_name("body"),
         docstring=doc_lines_before(node, "///", skip=_between) or doc_block_before(node),
         parameters=count,
@@ -38,9 +70,22 @@ def _add(walk: Walk, node: Node, kind: SymbolKind, *, opens: bool) -> None:
     )
 
 
+def _first_attribute(node: Node) -> Node | None:
+    """Return the first attribute that is attached to *node*; `None` without one."""
+    first = None
+    before = node.prev_sibling
+    while before is not None and before.type in {"attribute_item", "line_comment", "block_comment"}:
+        if before.type == "attribute_item":
+            first = before
+        before = before.prev_sibling
+    return first
+
+
 def _function(walk: Walk, node: Node) -> None:
     above = node.parent.parent if node.parent is not None else None
-    inside = above is not None and above.type in {"impl_item", "trait_item"}
+    inside = above is not None and above.type in _OWNERS
+    if above is None and node.parent is not None:
+        inside = walk.reads_members  # of a macro that stands among them
     _add(walk, node, "method" if inside else "function", opens=node.type == "function_item")
 
 
@@ -53,7 +98,23 @@ def _kind(kind: SymbolKind, *, opens: bool = False) -> Handler:
 
 def _impl(walk: Walk, node: Node) -> None:
     written = text_of(node.child_by_field_name("type"))
-    walk.open(_GENERICS.sub("", written).strip().replace("::", "."))
+    walk.open(_without_generics(written))
+
+
+def _without_generics(written: str) -> str:
+    """Return the name of a type without `<...>`, its parts joined by dots."""
+    kept = []
+    depth = 0
+    before = ""
+    for letter in _SPACE.sub(" ", written):
+        if letter == "<":
+            depth += 1
+        elif letter == ">" and before != "-" and depth:
+            depth -= 1
+        elif not depth:
+            kept.append(letter)
+        before = letter
+    return "".join(kept).replace("::", ".").strip()
 
 
 def _macro(walk: Walk, node: Node) -> None:
@@ -104,6 +165,38 @@ def _call(walk: Walk, node: Node) -> None:
 
 def _invocation(walk: Walk, node: Node) -> None:
     walk.called(node, node.child_by_field_name("macro"))
+    if walk.function is None and walk.reparse is not None and _is_item(node):
+        tokens = node.named_children[-1]
+        if tokens.type == "token_tree":
+            tree = walk.reparse(tokens)
+            if _is_items(tree.root_node):
+                before, walk.reads_members = walk.reads_members, _is_member(node)
+                walk.run_inside(tree)
+                walk.reads_members = before
+
+
+def _is_member(node: Node) -> bool:
+    above = node.parent
+    while above is not None and above.type in {"expression_statement", "declaration_list"}:
+        above = above.parent
+    return above is not None and above.type in _OWNERS
+
+
+def _is_item(node: Node) -> bool:
+    above = node.parent
+    if above is not None and above.type == "expression_statement":
+        above = above.parent
+    return above is not None and above.type in {"source_file", "declaration_list"}
+
+
+def _is_items(root: Node) -> bool:
+    """Say whether what a macro was given is items, and nothing else."""
+    kinds = [child.type for child in root.named_children]
+    return (
+        not root.has_error
+        and all(kind in _ITEMS or kind in _BESIDES for kind in kinds)
+        and any(kind in _ITEMS for kind in kinds)
+    )
 
 
 def _binary(walk: Walk, node: Node) -> None:

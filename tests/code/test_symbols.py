@@ -1,0 +1,345 @@
+"""Definitions of each language, on samples made of what tools get wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aiex.code import Language, read_facts
+
+ORACLES = Path(__file__).resolve().parents[2] / "bench" / "oracles"
+
+SAMPLES: dict[Language, tuple[str, list[tuple[str, str, int, int]]]] = {
+    "python": (
+        """\
+import os
+a, (B, *c) = x = 1, (2, 3)
+if os.name:
+    def f(): pass
+else:
+    @decorated
+    def f(y):
+        return y
+        # said at the end
+try:
+    LIMIT = 1
+except E:
+    LIMIT = 2
+for skipped in a:
+    passing = 1
+class C:
+    z: int
+    u = v = 0
+    def __init__(self): self.w = 1
+    async def m(self):
+        inner = 2
+        def g(): ...
+""",
+        [
+            ("variable", "a", 2, 2),
+            ("constant", "B", 2, 2),
+            ("variable", "c", 2, 2),
+            ("variable", "x", 2, 2),
+            ("function", "f", 4, 4),
+            ("function", "f", 6, 8),
+            ("constant", "LIMIT", 11, 11),
+            ("constant", "LIMIT", 13, 13),
+            ("class", "C", 16, 22),
+            ("field", "C.z", 17, 17),
+            ("field", "C.u", 18, 18),
+            ("field", "C.v", 18, 18),
+            ("constructor", "C.__init__", 19, 19),
+            ("method", "C.m", 20, 22),
+            ("function", "C.m.g", 22, 22),
+        ],
+    ),
+    "elixir": (
+        '''\
+defmodule A.B do
+  @moduledoc """
+      defmodule Fake do
+        def fake, do: 1
+      end
+  """
+  defstruct [:x]
+  @spec total(t) :: t when t: integer
+  def total(x) when x > 0, do: x
+  def total(_) do
+    0
+  end
+  defp a + b, do: a
+  defmacro __using__(_) do
+    quote do
+      def unquote(name)(x), do: x
+    end
+  end
+  defguard is_one(x) when x == 1
+  def unquote(other)
+end
+defimpl P, for: A.B do
+  def p(_), do: :ok
+end
+''',
+        [
+            ("module", "A.B", 1, 21),
+            ("struct", "A.B.B", 7, 7),
+            ("function", "A.B.total", 9, 9),
+            ("function", "A.B.total", 10, 12),
+            ("function", "A.B.+", 13, 13),
+            ("macro", "A.B.__using__", 14, 18),
+            ("function", "A.B.__using__.unquote(name)", 16, 16),
+            ("macro", "A.B.is_one", 19, 19),
+            ("function", "A.B.unquote(other)", 20, 20),
+            ("implementation", "P.A.B", 22, 24),
+            ("function", "P.A.B.p", 23, 23),
+        ],
+    ),
+    "javascript": (
+        """\
+const f = () => 1, LIMIT = 2;
+export default function () {}
+exports.g = function named(x) {
+  app.hidden = function () {};
+};
+A.prototype.m = async (x) => x;
+class B extends A {
+  #p = 1;
+  handler = () => {};
+  static async *[Symbol.iterator]() {}
+  get x() { return { notOne() {} }; }
+}
+const { taken } = B;
+let K = class extends B { y = 1; };
+""",
+        [
+            ("function", "f", 1, 1),
+            ("constant", "LIMIT", 1, 1),
+            ("function", "default", 2, 2),
+            ("function", "g", 3, 5),
+            ("method", "A.m", 6, 6),
+            ("class", "B", 7, 12),
+            ("field", "B.#p", 8, 8),
+            ("method", "B.handler", 9, 9),
+            ("method", "B.[Symbol.iterator]", 10, 10),
+            ("method", "B.x", 11, 11),
+            ("class", "K", 14, 14),
+            ("field", "K.y", 14, 14),
+        ],
+    ),
+    "typescript": (
+        """\
+interface Get<E> {
+  <K extends keyof E>(key: K): E[K]
+  <K extends string>(key: K): E
+  named(x: { nested(): void }): void
+}
+function over(x: string): void;
+function over(x: number): void;
+function over(x: any) {}
+export abstract class C<T extends object = {}> {
+  constructor(private readonly x: T) {}
+  abstract m<U>(u: U): Map<T, U>;
+}
+export default () => 1;
+declare module "m" { const hidden: number; type T = number }
+enum E { A }
+""",
+        [
+            ("interface", "Get", 1, 5),
+            ("method", "Get.named", 4, 4),
+            ("function", "over", 6, 6),
+            ("function", "over", 7, 7),
+            ("function", "over", 8, 8),
+            ("class", "C", 9, 12),
+            ("constructor", "C.constructor", 10, 10),
+            ("method", "C.m", 11, 11),
+            ("function", "default", 13, 13),
+            ("namespace", "m", 14, 14),
+            ("type", "m.T", 14, 14),
+            ("enum", "E", 15, 15),
+        ],
+    ),
+    "go": (
+        """\
+package p
+type (
+	Pair[K comparable, V any] struct{ k K }
+	Reader interface {
+		Read(p []byte) (int, error)
+	}
+)
+var _ Reader = nil
+var a, B = func() int { var local = 1; return local }(), 2
+func (p *Pair[K, V]) Get() V {
+	type inner struct{}
+	const hidden = 1
+}
+func Map[T, U any](x T, f func(T) U) U { return f(x) }
+func _() {}
+""",
+        [
+            ("struct", "Pair", 3, 3),
+            ("interface", "Reader", 4, 6),
+            ("method", "Reader.Read", 5, 5),
+            ("variable", "a", 9, 9),
+            ("variable", "B", 9, 9),
+            ("method", "Pair.Get", 10, 13),
+            ("struct", "Pair.Get.inner", 11, 11),
+            ("function", "Map", 14, 14),
+        ],
+    ),
+    "rust": (
+        """\
+/// Text.
+#[derive(Debug)]
+pub struct S<T>(T);
+impl<T: Fn() -> u8> Tr for a::S<Vec<T>> {
+    const K: u8 = 1;
+    type Out = u8;
+    #[inline]
+    fn m(&self) { fn inner() {} }
+}
+macro_rules! make { ($n:ident) => { fn $n() { fn hidden() {} } }; }
+cfg_rt! {
+    pub fn spawned() {}
+    mod deep { struct In; }
+}
+make!(ready);
+trait Tr { type Out; fn m(&self); }
+""",
+        [
+            ("struct", "S", 2, 3),
+            ("constant", "a.S.K", 5, 5),
+            ("type", "a.S.Out", 6, 6),
+            ("method", "a.S.m", 7, 8),
+            ("function", "a.S.m.inner", 8, 8),
+            ("macro", "make", 10, 10),
+            ("function", "spawned", 12, 12),
+            ("module", "deep", 13, 13),
+            ("struct", "deep.In", 13, 13),
+            ("trait", "Tr", 16, 16),
+            ("type", "Tr.Out", 16, 16),
+            ("method", "Tr.m", 16, 16),
+        ],
+    ),
+    "java": (
+        """\
+@interface Mark { int value() default 1; }
+record Point(int x, int y) implements P {
+  static final int ZERO = 0;
+  Point { check(x); }
+}
+interface I { int LIMIT = 1; }
+enum E {
+  A { int hidden; void f() {} };
+  int field;
+  void g() {
+    new Object() { int hidden; void h() {} };
+    class Local { int z; }
+  }
+}
+""",
+        [
+            ("annotation", "Mark", 1, 1),
+            ("method", "Mark.value", 1, 1),
+            ("record", "Point", 2, 5),
+            ("constant", "Point.ZERO", 3, 3),
+            ("constructor", "Point.Point", 4, 4),
+            ("interface", "I", 6, 6),
+            ("constant", "I.LIMIT", 6, 6),
+            ("enum", "E", 7, 14),
+            ("method", "E.f", 8, 8),
+            ("field", "E.field", 9, 9),
+            ("method", "E.g", 10, 13),
+            ("method", "E.g.h", 11, 11),
+            ("class", "E.g.Local", 12, 12),
+            ("field", "E.g.Local.z", 12, 12),
+        ],
+    ),
+    "cpp": (
+        """\
+#define NAME_API
+#define NAME_BEGIN
+NAME_BEGIN
+namespace a::b {
+class NAME_API Thing final : public Base {
+ public:
+  Thing(const Thing&) = delete;
+  ~Thing() {}
+  NAME_API int get() const { return 1; }
+  void declared();
+};
+template <typename T> struct Box { T t; };
+}
+void a::b::Thing::declared() {}
+using Alias = int;
+""",
+        [
+            ("constant", "NAME_API", 1, 1),
+            ("constant", "NAME_BEGIN", 2, 2),
+            ("namespace", "a.b", 4, 13),
+            ("class", "a.b.Thing", 5, 11),
+            ("constructor", "a.b.Thing.Thing", 7, 7),
+            ("method", "a.b.Thing.~Thing", 8, 8),
+            ("method", "a.b.Thing.get", 9, 9),
+            ("struct", "a.b.Box", 12, 12),
+            ("method", "a.b.Thing.declared", 14, 14),
+            ("type", "Alias", 15, 15),
+        ],
+    ),
+}
+
+
+def found_in(source: str, language: Language) -> list[tuple[str, str, int, int]]:
+    facts = read_facts(source.encode(), language)
+    return [(s.kind, s.qualified_name, s.start_line, s.end_line) for s in facts.symbols]
+
+
+@pytest.mark.parametrize("language", SAMPLES)
+def test_what_tools_get_wrong_is_read_right(language: Language) -> None:
+    source, wanted = SAMPLES[language]
+
+    assert sorted(found_in(source, language), key=str) == sorted(wanted, key=str)
+
+
+@pytest.mark.parametrize(
+    ("language", "suffix", "argv"),
+    [
+        ("python", "py", [sys.executable, "python.py"]),
+        ("elixir", "exs", ["elixir", "elixir.exs"]),
+        ("go", "go", ["go", "run", "golang.go"]),
+        ("java", "java", ["java", "Symbols.java"]),
+    ],
+)
+def test_a_real_parser_agrees_with_the_samples(
+    tmp_path: Path, language: Language, suffix: str, argv: list[str]
+) -> None:
+    if shutil.which(argv[0]) is None:
+        pytest.skip(f"{argv[0]} is not installed")
+    source, wanted = SAMPLES[language]
+    path = tmp_path / f"sample.{suffix}"
+    path.write_text(source)
+    argv = [*argv[:-1], str(ORACLES / argv[-1])]
+
+    done = subprocess.run(
+        argv, input=f"{path}\n", capture_output=True, text=True, check=True, timeout=100
+    )
+
+    symbols = json.loads(done.stdout)["symbols"]
+    known = {(kind, name, first, last) for kind, name, first, last in symbols if last}
+    partly = {(kind, name, first) for kind, name, first, last in symbols if not last}
+    assert known <= set(wanted)
+    assert {one[:3] for one in wanted} == {one[:3] for one in known} | partly
+
+
+def test_a_chain_of_any_depth_is_read() -> None:
+    facts = read_facts(
+        b"x = " + b"(" * 5000 + b")" * 5000 + b"\n" + b"a." * 20000 + b"b\n", "python"
+    )
+
+    assert facts.depth > 1000
