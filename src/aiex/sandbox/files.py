@@ -244,6 +244,10 @@ class Files:
                 handle, names = root.open(inside, "read")
             except NotFoundError:
                 return False
+            except PathRefusedError as error:
+                if error.rule != "not_a_file":  # which a socket is, that cannot be opened
+                    raise
+                return False
             try:
                 done(path="/".join(names))
                 mode = os.fstat(handle).st_mode

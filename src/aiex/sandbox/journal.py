@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import stat
@@ -466,8 +467,9 @@ class ChangeJournal:
         recovered = []
         for path in sorted(self._directory.glob(f"{self._id}-*.json")):
             try:
-                note = msgspec.json.decode(path.read_bytes(), type=_Note)
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                # Not by msgspec, which knows no names that are not UTF-8.
+                note = msgspec.convert(json.loads(path.read_bytes()), _Note)
+            except ValueError as error:
                 raise StoreError(
                     f"{path} is no journal of this version of Aiex",
                     hint="finish with the version that wrote it, or remove the file",
@@ -496,7 +498,7 @@ class ChangeJournal:
         try:
             handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                _write_all(handle, msgspec.json.encode(note))
+                _write_all(handle, json.dumps(msgspec.to_builtins(note)).encode("ascii"))
                 os.fsync(handle)
             finally:
                 os.close(handle)

@@ -193,6 +193,12 @@ class Root:
     def _judge(self, path: str, access: Access) -> tuple[str, ...]:
         names = split_path(path)
         self.refuse(names, access, path)
+        if access == "write" and len(os.fsencode(path)) >= _PATH_MAX:
+            raise PathRefusedError(
+                f"{printable(path[:80])}... is too long to be found again by its name",
+                path=printable(path[:80]),
+                rule="too_long",
+            )
         return names
 
     def refuse(self, names: tuple[str, ...], access: Access, path: str) -> None:
@@ -397,6 +403,7 @@ class Root:
             NotFoundError: It goes through a file, or up from a folder that is not there.
             PathRefusedError: It leads out, or nothing may be written there.
         """
+        is_file = False
         for depth in range(len(names), -1, -1):
             try:
                 handle, resolved = open_beneath(
@@ -404,11 +411,16 @@ class Root:
                 )
             except FileNotFoundError:
                 continue
+            except NotADirectoryError:
+                is_file = True
+                continue
             except OSError as error:
                 raise self.problem(error, path) from error
             rest = names[depth:]
             try:
                 self.refuse((*resolved, *rest, *below), "write", path)
+                if is_file:
+                    raise NotFoundError(f"there is no {printable(path)}")
                 if ".." in rest:
                     raise NotFoundError(
                         f"{printable(path)} goes up from a folder that is not there"
