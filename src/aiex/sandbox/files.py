@@ -155,7 +155,7 @@ class Files:
             PathRefusedError: It is outside, protected, no regular file, or too large.
         """
         root, inside = self._roots.find(path, "read")
-        with self._recorded("read", path, root) as done:
+        with self._recorded("read", inside, root) as done:
             content = root.content(inside, self._limit(limit))
             done(path=content.path, bytes=len(content.content), before=content.sha256)
             told = root.told(content.path)
@@ -199,7 +199,7 @@ class Files:
         if first < 1 or (last is not None and last < first):
             raise UsageError(f"lines {first} to {last} are no range: the first line is 1")
         root, inside = self._roots.find(path, "read")
-        with self._recorded("read_lines", path, root) as done:
+        with self._recorded("read_lines", inside, root) as done:
             wanted = LineRange(first, last, most=self._limit(limit), path=path)
             read, _, names = root.steady(
                 inside, self._policy.max_total_bytes, wanted.read, lambda lines: lines.seen
@@ -222,7 +222,7 @@ class Files:
             PathRefusedError: It is outside, protected, or no regular file.
         """
         root, inside = self._roots.find(path, "read")
-        with self._recorded("stat", path, root) as done:
+        with self._recorded("stat", inside, root) as done:
             handle, names = root.open(inside, "read")
             try:
                 status = os.fstat(handle)
@@ -239,7 +239,7 @@ class Files:
             PathRefusedError: It is outside or protected, or may not be opened.
         """
         root, inside = self._roots.find(path, "read")
-        with self._recorded("exists", path, root) as done:
+        with self._recorded("exists", inside, root) as done:
             try:
                 handle, names = root.open(inside, "read")
             except NotFoundError:
@@ -269,7 +269,7 @@ class Files:
             PathRefusedError: It is outside, protected, or no folder.
         """
         root, inside = self._roots.find(path, "read")
-        with self._recorded("list", path, root) as done:
+        with self._recorded("list", inside, root) as done:
             handle, names = root.open(inside, "read")
             try:
                 if not stat.S_ISDIR(os.fstat(handle).st_mode):
@@ -470,18 +470,17 @@ class Files:
         root, inside = self._roots.find(source, "write")
         other, there = self._roots.find(target, "write")
         if root is not other:
-            with self._failures("move", source, root):
+            with self._failures("move", inside, root):
                 root.judge(inside, "write")
                 content = root.content(inside, self._policy.max_file_bytes)
                 _gone(source, content, expect)
-            written = self._change(
-                "move", target, _holding(target, content, overwrite), reason=_from(source)
-            )
+            holding = _holding(target, content, overwrite, is_moved=True)
+            written = self._change("move", target, holding, reason=_from(source))
             self._change("move", source, lambda now: _gone(source, now, content.sha256))
             return written
         for left in range(_CHANGE_TRIES, -1, -1):
             with ExitStack() as held:
-                with self._failures("move", source, root):
+                with self._failures("move", inside, root):
                     root.judge(inside, "write")
                     root.judge(there, "write")
                     held.enter_context(root.journal.turn())
@@ -494,7 +493,7 @@ class Files:
 
                     gone = root.target(inside, gone_of, shared=False)
                     held.callback(gone.close)
-                    holding = _holding(target, moved[0], overwrite)
+                    holding = _holding(target, moved[0], overwrite, is_moved=True)
                     made = root.target(there, holding, like=gone)
                     held.callback(made.close)
                     if made.names == gone.names:
@@ -525,7 +524,7 @@ class Files:
         """
         root, inside = self._roots.find(path, "write")
         with ExitStack() as held:
-            with self._failures("mkdir", path, root):
+            with self._failures("mkdir", inside, root):
                 names = root.judge(inside, "write")
                 _ = root.journal
                 folders = root.folders(names, path)
@@ -635,7 +634,7 @@ class Files:
         root, inside = self._roots.find(path, "write")
         for left in range(_CHANGE_TRIES, -1, -1):
             with ExitStack() as held:
-                with self._failures(op, path, root):
+                with self._failures(op, inside, root):
                     root.judge(inside, "write")
                     held.enter_context(root.journal.turn())
                     target = root.target(inside, edit_of, shared=shared)
@@ -704,15 +703,15 @@ class Files:
         try:
             for edit in edits:
                 root, inside = self._roots.find(edit.path, "write")
-                with self._recorded("check", edit.path, root):
+                with self._recorded("check", inside, root):
                     target = root.target(inside, lambda _now, edit=edit: edit)  # type: ignore[misc]
                 targets.append(target)
-                if target.names in seen:
-                    raise UsageError(f"two edits are of {printable(edit.path)}")
-                seen.add(target.names)
                 if only not in {None, root}:
                     raise UsageError("one change is of one root")
                 only = root
+                if target.names in seen:
+                    raise UsageError(f"two edits are of {printable(edit.path)}")
+                seen.add(target.names)
         except BaseException:
             for target in targets:
                 target.close()
@@ -824,12 +823,12 @@ def _gone(path: str, now: FileContent | None, expect: str | None) -> FileEdit:
     return FileEdit(path=path, after=None, before_sha256=now.sha256)
 
 
-def _holding(path: str, content: FileContent, overwrite: bool) -> EditOf:
-    """Return what gives a file the content of another."""
+def _holding(path: str, content: FileContent, overwrite: bool, *, is_moved: bool = False) -> EditOf:
+    """Return what gives a file the content of another; its permissions if new or moved."""
 
     def edit_of(now: FileContent | None) -> FileEdit:
         before = now.sha256 if now is not None and overwrite else None
-        mode = content.mode if now is None else None
+        mode = content.mode if now is None or is_moved else None
         return FileEdit(path=path, after=content.content, before_sha256=before, mode=mode)
 
     return edit_of
