@@ -26,7 +26,7 @@ PROTECTED = (".git", ".env", ".envrc", ".aiex", ".ssh", ".netrc", ".vscode", ".m
 
 class NaiveFiles:
     def __init__(self, root: Path) -> None:
-        self._root = os.path.realpath(root)
+        self.root = os.path.realpath(root)
 
     def _checked(self, path: str) -> Path:
         if "\0" in path or not path:
@@ -35,10 +35,10 @@ class NaiveFiles:
             os.fsencode(path)
         except UnicodeEncodeError:
             raise PathRefusedError("no name", path="", rule="not_a_name") from None
-        absolute = os.path.normpath(path if path.startswith("/") else f"{self._root}/{path}")
+        absolute = os.path.normpath(path if path.startswith("/") else f"{self.root}/{path}")
         if any(name in PROTECTED for name in absolute.split("/")):
             raise PathRefusedError("protected", path=path, rule="protected_name")
-        if not os.path.realpath(absolute).startswith(self._root):
+        if not os.path.realpath(absolute).startswith(self.root):
             raise PathRefusedError("outside", path=path, rule="outside_root")
         return Path(absolute)
 

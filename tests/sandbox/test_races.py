@@ -147,6 +147,7 @@ def _apply(files: AnyFiles, number: int) -> bytes:
 
 RACES: dict[str, Callable[[AnyFiles, int], bytes]] = {
     "read": lambda files, n: _seen(files.read(("dir/file", "one", "dir/../dir/file")[n % 3])),
+    "read, absolute": lambda files, _: _seen(files.read(f"{files.root}/dir/file")),
     "read_many": _read_many,
     "read_lines": lambda files, n: _seen(files.read_lines(("dir/file", "one")[n % 2])),
     "stat": lambda files, n: _seen(files.stat(("dir/file", "one")[n % 2])),
@@ -162,7 +163,7 @@ RACES: dict[str, Callable[[AnyFiles, int], bytes]] = {
     "move": _move,
     "apply": _apply,
 }
-_CLEANED = 200  # tries after which what was made is removed, so that folders stay small
+_BLOCK = 200  # tries at least before what was made is removed, so that folders stay small
 
 
 def run(track: Track, files: AnyFiles, verb: str, tries: int) -> dict[str, int]:
@@ -178,7 +179,7 @@ def run(track: Track, files: AnyFiles, verb: str, tries: int) -> dict[str, int]:
     number, until = 0, time.monotonic() + 60
     while number < tries or (0 in outcomes.values() and time.monotonic() < until):
         with track.swapping():
-            for _ in range(_CLEANED):
+            for _ in range(max(_BLOCK, tries // 10)):
                 number += 1
                 try:
                     seen = attempt(files, number)
