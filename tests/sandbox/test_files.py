@@ -378,7 +378,7 @@ def test_without_a_log_nothing_is_read_or_written(place: Place, opened: Open) ->
 
 
 def test_files_read_while_they_are_written_are_never_torn(place: Place, opened: Open) -> None:
-    """Writers that replace, as ours do, are never seen half; nor one that writes in place."""
+    """Writers that replace, as ours do, are never seen half."""
     sides = [bytes([letter]) * 300_000 for letter in b"ab"]
     (place.root / "file").write_bytes(sides[0])
     writer = opened()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from aiex.core import (
     digest_of,
 )
 from aiex.sandbox import Actor, FilePolicy, Files
+from aiex.sandbox.roots import Root
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Place
@@ -278,3 +280,23 @@ def test_a_pattern_that_takes_too_long_forbids_rather_than_allows(
     files = around(FilePolicy(read_only=("*a" * 30 + "z",)))
 
     assert rule_of(lambda: files.write("a" * 200, b"x")) == "read_only"
+
+
+@pytest.mark.parametrize(
+    ("age", "reads"), [(0, [b"ab", b"bb", b"bb"]), (60, [b"ab"])], ids=["just now", "a minute ago"]
+)
+def test_a_file_that_was_changed_just_now_is_read_until_two_reads_agree(
+    place: Place, portable: bool, age: int, reads: list[bytes]
+) -> None:
+    """Two changes within a tick of the clock have one time, so the time alone does not tell."""
+    (place.root / "file").write_bytes(b"..")
+    root = Root(place.root, policy=FilePolicy(), portable=portable)
+    then = time.time_ns() + (3600 if age == 0 else -age) * 10**9
+    os.utime(place.root / "file", ns=(then, then))
+    left = list(reads)
+    try:
+        content, *_ = root.steady("file", 9, lambda _handle, _size: left.pop(0), len)
+    finally:
+        root.close()
+
+    assert (content, left) == (reads[-1], [])
