@@ -72,8 +72,9 @@ def _configuration() -> str:
             "`[tool.aiex]` in its `pyproject.toml`, this over your own file (`aiex config path`), "
             "and this over the profile and the defaults. `aiex config show --origin` says where "
             "each value comes from. A setting marked *yours alone* cannot be set by a project's "
-            "files: it decides where code and keys go, or what may be touched. What a project adds "
-            "to `sandbox.protected` comes on top of yours."
+            "files: it decides where code and keys go, or what may be touched. Of one that a "
+            "project may only narrow, the lower limit or the stricter word counts, and what its "
+            "lists forbid comes on top of yours."
         ),
         "",
         (
@@ -98,6 +99,7 @@ def _configuration() -> str:
             branch = setting.key.split(".")[0]
             lines += ["", f"## {branch}"]
         alone = " Yours alone." if setting.user_only else ""
+        alone = " A project may only narrow it." if setting.narrows else alone
         default = _shown(setting.default)
         lines += [
             "",

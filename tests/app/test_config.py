@@ -141,19 +141,82 @@ def test_a_wrong_value_says_what_is_taken(env: dict[str, str], text: str, says: 
     assert caught.value.message.startswith(env["AIEX_CONFIG"])
 
 
-def test_a_project_adds_to_what_is_protected_and_never_takes_from_it(
-    env: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("name", ["protected", "read_only"])
+def test_a_project_adds_to_what_is_forbidden_and_never_takes_from_it(
+    env: dict[str, str], tmp_path: Path, name: str
 ) -> None:
-    Path(env["AIEX_CONFIG"]).write_text("[sandbox]\nprotected = ['secrets', 'vault']\n")
-    (tmp_path / "pyproject.toml").write_text("[tool.aiex.sandbox]\nprotected = ['dumps']\n")
-    (tmp_path / "aiex.toml").write_text("[sandbox]\nprotected = []\n")
+    Path(env["AIEX_CONFIG"]).write_text(f"[sandbox]\n{name} = ['secrets', 'vault']\n")
+    (tmp_path / "pyproject.toml").write_text(f"[tool.aiex.sandbox]\n{name} = ['dumps']\n")
+    (tmp_path / "aiex.toml").write_text(f"[sandbox]\n{name} = []\n")
 
-    assert load(env, root=tmp_path).settings.sandbox.protected == ("secrets", "vault", "dumps")
+    loaded = load(env, root=tmp_path)
+
+    assert getattr(loaded.settings.sandbox, name) == ("secrets", "vault", "dumps")
+
+
+@pytest.mark.parametrize("name", ["max_file_bytes", "max_total_bytes", "max_entries"])
+@pytest.mark.parametrize(
+    ("user", "project", "holds"), [(100, 7, 7), (7, 100, 7), (None, 7, 7), (None, 1 << 60, None)]
+)
+def test_a_project_lowers_limits_and_never_raises_them(
+    env: dict[str, str],
+    tmp_path: Path,
+    name: str,
+    user: int | None,
+    project: int,
+    holds: int | None,
+) -> None:
+    if user is not None:
+        Path(env["AIEX_CONFIG"]).write_text(f"[sandbox]\n{name} = {user}\n")
+    (tmp_path / "aiex.toml").write_text(f"[sandbox]\n{name} = {project}\n")
+
+    loaded = load(env, root=tmp_path)
+
+    default = next(s.default for s in all_settings() if s.key == f"sandbox.{name}")
+    assert getattr(loaded.settings.sandbox, name) == (default if holds is None else holds)
+    is_the_projects = holds == project and user != project
+    origin = loaded.origins.get(f"sandbox.{name}", "default")
+    assert (origin == str(tmp_path / "aiex.toml")) == is_the_projects
+
+
+@pytest.mark.parametrize(
+    ("user", "project", "holds"),
+    [("read", "deny", "deny"), ("deny", "read", "deny"), (None, "deny", "deny")],
+)
+def test_a_project_may_refuse_hard_links_and_never_allow_them(
+    env: dict[str, str], tmp_path: Path, user: str | None, project: str, holds: str
+) -> None:
+    if user is not None:
+        Path(env["AIEX_CONFIG"]).write_text(f"[sandbox]\nhardlinks = '{user}'\n")
+    (tmp_path / "aiex.toml").write_text(f"[sandbox]\nhardlinks = '{project}'\n")
+
+    assert load(env, root=tmp_path).settings.sandbox.hardlinks == holds
+
+
+def test_two_files_of_a_project_narrow_one_another(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.aiex.sandbox]\nmax_entries = 5\n")
+    (tmp_path / "aiex.toml").write_text("[sandbox]\nmax_entries = 9\n")
+
+    assert load(env, root=tmp_path).settings.sandbox.max_entries == 5
+
+
+def test_what_a_project_narrowed_is_the_users_to_set(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "aiex.toml").write_text("[sandbox]\nmax_entries = 5\n")
+    env["AIEX_SANDBOX_MAX_ENTRIES"] = "9"
+
+    assert load(env, root=tmp_path).settings.sandbox.max_entries == 9
+
+
+def test_every_setting_of_the_sandbox_is_the_users_or_narrows() -> None:
+    for setting in all_settings():
+        if setting.key.startswith("sandbox."):
+            assert setting.user_only or setting.narrows, setting.key
 
 
 def test_what_a_project_may_set_can_only_narrow_or_choose() -> None:
     # Whatever is added here must not loosen the sandbox, send code or keys elsewhere, or spend.
-    assert {setting.key for setting in all_settings() if not setting.user_only} == {
+    may_choose = {s.key for s in all_settings() if not s.user_only and not s.narrows}
+    assert may_choose == {
         "model.openai_model",
         "model.anthropic_model",
         "model.local_model",
@@ -161,8 +224,6 @@ def test_what_a_project_may_set_can_only_narrow_or_choose() -> None:
         "model.first_token_timeout",
         "model.between_timeout",
         "model.total_timeout",
-        "sandbox.protected",
-        "sandbox.require",
         "analysis.max_complexity",
         "cli.color",
     }
@@ -173,14 +234,14 @@ def test_what_a_project_may_set_can_only_narrow_or_choose() -> None:
     [
         (None, "bwrap", "bwrap"),
         (None, "landlock", "landlock"),
-        (None, "none", None),
+        (None, "none", "landlock"),
         ("none", "landlock", "landlock"),
-        ("bwrap", "landlock", None),
+        ("bwrap", "landlock", "bwrap"),
         ("bwrap", "bwrap", "bwrap"),
     ],
 )
 def test_a_project_may_only_raise_what_isolation_is_required(
-    env: dict[str, str], tmp_path: Path, mine: str | None, theirs: str, counts: str | None
+    env: dict[str, str], tmp_path: Path, mine: str | None, theirs: str, counts: str
 ) -> None:
     root = tmp_path / "project"
     root.mkdir()
@@ -189,11 +250,7 @@ def test_a_project_may_only_raise_what_isolation_is_required(
         user_file(env).parent.mkdir(parents=True, exist_ok=True)
         user_file(env).write_text(f'[sandbox]\nrequire = "{mine}"\n')
 
-    if counts is None:
-        with pytest.raises(ConfigurationError, match="may only raise it"):
-            load(env, root=root)
-    else:
-        assert load(env, root=root).settings.sandbox.require == counts
+    assert load(env, root=root).settings.sandbox.require == counts
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aiex.app import places_of
+from aiex.app.places import further_roots
 from aiex.app.settings import StateSettings
 from aiex.core import ConfigurationError
 
@@ -59,3 +60,17 @@ def test_without_a_home_nothing_is_kept_in_the_current_folder(
 
     assert caught.value.hint is not None
     assert "AIEX_STATE_DIRECTORY" in caught.value.hint
+
+
+def test_further_roots_are_absolute_and_those_that_are_not_there_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "docs").mkdir()
+
+    found = further_roots("sandbox.readable", (str(tmp_path), "~/docs", "/no/such/folder"))
+
+    assert found == [tmp_path, tmp_path / "docs"]
+    assert "/no/such/folder is no folder" in caplog.text
+    with pytest.raises(ConfigurationError, match=r"sandbox\.readable.*no absolute path"):
+        further_roots("sandbox.readable", ("docs",))

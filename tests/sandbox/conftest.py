@@ -32,7 +32,12 @@ class Place:
         self._stack = stack
 
     def files(
-        self, policy: FilePolicy | None = None, *, portable: bool | None = None, op_id: str = "op"
+        self,
+        policy: FilePolicy | None = None,
+        *,
+        portable: bool | None = None,
+        op_id: str = "op",
+        **more: Any,
     ) -> Files:
         audit = self._stack.enter_context(AuditLog(self.state / "audit"))
         return self._stack.enter_context(
@@ -44,6 +49,7 @@ class Place:
                 actor=ACTOR,
                 op_id=op_id,
                 portable=portable,
+                **more,
             )
         )
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -382,7 +378,7 @@ def test_without_a_log_nothing_is_read_or_written(place: Place, opened: Open) ->
 
 
 def test_files_read_while_they_are_written_are_never_torn(place: Place, opened: Open) -> None:
-    """Writers that replace, as ours do, are never seen half; nor one that writes in place."""
+    """Writers that replace, as ours do, are never seen half."""
     sides = [bytes([letter]) * 300_000 for letter in b"ab"]
     (place.root / "file").write_bytes(sides[0])
     writer = opened()
@@ -405,158 +401,17 @@ def test_files_read_while_they_are_written_are_never_torn(place: Place, opened: 
     assert seen <= set(sides)
 
 
-SWAPPER = """
-import ctypes, os, sys
-os.chdir(sys.argv[1])
-swap = ctypes.CDLL(None, use_errno=True).renameat2
-pairs = [(a.encode(), b.encode()) for a, b in zip(sys.argv[2::2], sys.argv[3::2])]
-print("ready", flush=True)
-while os.getppid() == int(os.environ["PARENT"]):
-    for a, b in pairs:
-        if swap(-100, a, -100, b, 2) < 0:
-            raise OSError(ctypes.get_errno(), "renameat2")
-"""
-
-
-@contextmanager
-def swapping(folder: Path, *names: str) -> Iterator[None]:
-    """A process that exchanges names of *folder*, pair by pair, as fast as it can."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SWAPPER, str(folder), *names],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PARENT": str(os.getpid())},
-    ) as process:
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == b"ready\n", "the hostile process never started"
-            yield
-            assert process.poll() is None, "the hostile process ended early"
-        finally:
-            process.kill()
-
-
-class Race:
-    """A project in which a folder and a file change places with links that lead out."""
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        (place.root / "dir").mkdir()
-        (place.root / "dir" / "file").write_bytes(b"INSIDE")
-        (place.root / "dir_out").symlink_to("../outside")
-        (place.root / "dir_git").symlink_to(".git")
-        (place.root / ".git").mkdir()
-        (place.root / ".git" / "file").write_bytes(b"PROTECTED")
-        (place.outside / "file").write_bytes(b"SECRET")
-        (place.root / "one").write_bytes(b"INSIDE")
-        (place.root / "one_out").symlink_to("../outside/file")
-        self.swaps = ("dir", "dir_out", "one", "one_out", "dir", "dir_git")
-        self.outside_before = self.seen_outside()
-
-    def seen_outside(self) -> dict[str, bytes]:
-        folders = (self.place.outside, self.place.root / ".git")
-        return {
-            str(path): path.read_bytes()
-            for folder in folders
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
-
-
-def race(place: Place, files: Files, *, seconds: float = 0.0, tries: int = 0) -> dict[str, int]:
-    """Read, look, list and write while names change places; return how often each succeeded."""
-    race = Race(place)
-    done = {"read": 0, "refused": 0, "written": 0, "conflict": 0, "looked": 0}
-    until = time.monotonic() + seconds
-    number = 0
-    with swapping(place.root, *race.swaps):
-        while time.monotonic() < until or number < tries:
-            number += 1
-            for path in ("dir/file", "one", "dir/../dir/file"):
-                try:
-                    assert files.read(path).content == b"INSIDE"
-                    done["read"] += 1
-                except (PathRefusedError, NotFoundError):
-                    done["refused"] += 1
-            try:
-                assert files.stat("dir/file").size == len(b"INSIDE")
-                scan = files.scan(["dir"])
-                assert {e.size for e in scan.entries if "written" not in e.path} <= {6}
-                done["looked"] += 1
-            except (PathRefusedError, NotFoundError):
-                done["refused"] += 1
-            if tries and number % 4:
-                continue
-            try:
-                files.apply(
-                    [edit(f"dir/written-{number}", b"w"), edit("one", b"INSIDE", b"INSIDE")]
-                )
-                done["written"] += 1
-            except ConflictError:
-                done["conflict"] += 1
-            except (RefusedError, NotFoundError):
-                done["refused"] += 1
-    assert race.seen_outside() == race.outside_before
-    inside = list(place.root.rglob(".aiex-*"))
-    assert inside == []
-    return done
-
-
-def test_no_race_of_names_reads_or_writes_outside(place: Place, opened: Open) -> None:
-    done = race(place, opened(), seconds=3.0)
-
-    assert done["read"] > 50
-    assert done["refused"] > 50
-    assert done["written"] + done["conflict"] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_no_race_of_20000_tries_reads_or_writes_outside(place: Place, opened: Open) -> None:
-    done = race(place, opened(), tries=20_000)
-
-    assert done["read"] > 1000
-    assert done["refused"] > 1000
-
-
-def test_the_race_is_lost_by_a_check_of_real_paths(place: Place) -> None:
-    """What shows that the test above can fail: the usual check, against the same process."""
-    race = Race(place)
-    leaked = 0
-    until = time.monotonic() + 60
-    with swapping(place.root, *race.swaps):
-        while not leaked and time.monotonic() < until:
-            try:
-                real = os.path.realpath(place.root / "dir" / "file")
-                if real.startswith(f"{place.root}/") and ".git" not in real:
-                    leaked += (place.root / "dir" / "file").read_bytes() != b"INSIDE"
-            except OSError:
-                continue
-    assert leaked
-
-
-def test_absolute_paths_are_never_a_fault_while_names_change(place: Place, opened: Open) -> None:
-    race = Race(place)
-    files = opened()
-    until = time.monotonic() + 1.0
-    with swapping(place.root, *race.swaps):
-        while time.monotonic() < until:
-            try:
-                assert files.read(str(place.root / "dir" / "file")).content == b"INSIDE"
-            except (PathRefusedError, NotFoundError):
-                continue
-
-
 def test_a_folder_that_is_moved_out_while_a_change_waits_is_not_written(
     place: Place, opened: Open
 ) -> None:
     (place.root / "dir").mkdir()
     files = opened()
-    targets = files._targets([edit("dir/new", b"x")])
+    root, targets = files._targets([edit("dir/new", b"x")])
     (place.root / "dir").rename(place.outside / "dir")
     (place.root / "dir").mkdir()
 
     with pytest.raises(ConflictError, match="moved"):
-        files._journal.apply("op", targets, files._root)
+        root.journal.apply("op", targets, root.handle)
     for target in targets:
         target.close()
 

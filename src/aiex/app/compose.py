@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import KeySource
-from aiex.app.places import Places, places_of
+from aiex.app.places import Places, further_roots, places_of
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
 from aiex.cluster.local import SqliteStore
@@ -36,6 +36,7 @@ from aiex.core import Actor, Request, StoreError
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
+    Account,
     Anchor,
     AuditLog,
     CommandPolicy,
@@ -136,35 +137,52 @@ class House:
         """Return the files of the request's root; what a kill cut short there is finished first."""
         key = (request.root or "", request.id)
         if key not in self._files:
-            if self._audit is None:
-                self._audit = AuditLog(
-                    self.places.audit,
-                    node=platform.node(),
-                    now=self.clock.now,
-                    anchor=self.anchor(),
-                    fsync=self.settings.state.fsync,
-                )
             policy = self.settings.sandbox
-            principal = request.principal
             self._files[key] = Files(
                 Path(request.root or "."),
                 state=self.places.state,
                 policy=FilePolicy(
                     hardlinks=policy.hardlinks,
                     max_file_bytes=policy.max_file_bytes,
+                    max_total_bytes=policy.max_total_bytes,
                     max_entries=policy.max_entries,
                     protected=policy.protected,
+                    read_only=policy.read_only,
                 ),
-                audit=self._audit,
-                actor=Actor(user=principal.user, interface=principal.interface),
+                audit=self.audit(),
+                actor=_actor_of(request),
                 op_id=request.id,
+                roots=further_roots("sandbox.roots", policy.roots),
+                readable=further_roots("sandbox.readable", policy.readable),
+                own=self._own_files(),
             )
         return self._files[key]
+
+    def audit(self) -> AuditLog:
+        """Return the log of what is done to files and of what runs. Blocks when it is opened."""
+        if self._audit is None:
+            self._audit = AuditLog(
+                self.places.audit,
+                node=platform.node(),
+                now=self.clock.now,
+                anchor=self.anchor(),
+                fsync=self.settings.state.fsync,
+            )
+        return self._audit
+
+    def account(self, request: Request) -> Account:
+        """Return what writes down the commands of *request*."""
+        return Account(self.audit(), actor=_actor_of(request), op_id=request.id)
 
     def anchor(self) -> Anchor | None:
         """Return where the checkpoints of the audit log go; `None` for beside it."""
         path = self.settings.state.audit_anchor
         return None if path is None else FileAnchor(Path(path).expanduser().absolute())
+
+    def _own_files(self) -> list[Path]:
+        """Return what decides about the sandbox or is looked after by Aiex, besides the state."""
+        user = user_file_or_none(self.env)
+        return [self.places.models, *([] if user is None else [user])]
 
     def coordinator(self) -> Coordinator:
         """Return what asks models."""
@@ -348,6 +366,11 @@ class House:
     def digests(self) -> DigestCache:
         """Return the digests of files that did not change."""
         return DigestCache(self.store)
+
+
+def _actor_of(request: Request) -> Actor:
+    principal = request.principal
+    return Actor(user=principal.user, interface=principal.interface)
 
 
 def _release(table: PriceTable) -> tuple[int, ...]:

@@ -37,9 +37,11 @@ PROFILES: dict[str, dict[str, object]] = {
 }
 """What each profile (`AIEX_PROFILE`) sets instead of the defaults."""
 
-_RAISED_ONLY = {"sandbox.require": ("none", "landlock", "bwrap")}
-_WIDENS_ONLY = frozenset({"sandbox.protected"})
-"""Lists that a project's file adds to: shortening them would loosen what the user set."""
+_STRICTEST_FIRST: dict[str, tuple[object, ...]] = {
+    "sandbox.hardlinks": ("deny", "read"),
+    "sandbox.require": ("bwrap", "landlock", "none"),
+}
+"""The words of settings that a project's file may only make stricter."""
 
 _SECRET = ("key", "token", "secret", "password")
 
@@ -55,6 +57,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         default: What it is when nothing sets it.
         description: What it means.
         user_only: Whether a project's files may not set it.
+        narrows: Whether a project's files may only narrow it.
     """
 
     key: str
@@ -64,6 +67,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     default: object
     description: str
     user_only: bool
+    narrows: bool = False
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +103,7 @@ def _settings() -> Iterator[Setting]:
         for field in cast("msgspec.inspect.StructType", branch.type).fields:
             key = f"{branch.name}.{field.name}"
             meta = _meta_of(branch.name, field.name)
+            scope = (meta.extra or {}).get("scope")
             yield Setting(
                 key=key,
                 variable="AIEX_" + key.upper().replace(".", "_"),
@@ -106,7 +111,8 @@ def _settings() -> Iterator[Setting]:
                 words=_words_of(_annotation(branch.name, field.name)),
                 default=field.default,
                 description=meta.description or "",
-                user_only=(meta.extra or {}).get("scope") == "user",
+                user_only=scope == "user",
+                narrows=scope == "narrow",
             )
 
 
@@ -266,14 +272,13 @@ class _Gathered:
         def read() -> dict[str, object]:
             found = _from_file(path, table)
             _refuse_users(found, path)
-            for key in _RAISED_ONLY.keys() & found.keys():
-                _build({key: found[key]}, str(path))
-                _refuse_lower(key, str(found[key]), self._values.get(key), path)
-            for key in _WIDENS_ONLY & found.keys():
-                _build({key: found[key]}, str(path))
-                mine = cast("Sequence[str]", self._values.get(key, ()))
-                theirs = cast("Sequence[str]", found[key])
-                found[key] = list(dict.fromkeys([*mine, *theirs]))
+            for setting in all_settings():
+                if setting.narrows and setting.key in found:
+                    _build({setting.key: found[setting.key]}, str(path))
+                    mine = self._values.get(setting.key, setting.default)
+                    narrowed = _narrowed(setting.key, mine, found.pop(setting.key))
+                    if narrowed != mine:
+                        found[setting.key] = narrowed
             return found
 
         self.take(str(path), read)
@@ -291,6 +296,18 @@ class _Gathered:
         if self._strict:
             raise error
         self._problem = self._problem or error.info()
+
+
+def _narrowed(key: str, mine: object, theirs: object) -> object:
+    """Return what a narrowing setting is, given what the user and the project say."""
+    if isinstance(mine, int) and isinstance(theirs, int):
+        return min(mine, theirs)
+    if key in _STRICTEST_FIRST:
+        return min(mine, theirs, key=_STRICTEST_FIRST[key].index)
+    # Lists of what is not allowed: shortening them would loosen what the user set.
+    user, project = cast("Sequence[str]", mine), cast("Sequence[str]", theirs)
+    added = [one for one in dict.fromkeys(project) if one not in user]
+    return [*user, *added] if added else mine
 
 
 def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
@@ -343,18 +360,6 @@ def _refuse_unknown(key: str, origin: str) -> None:
         f"{origin}: there is no setting {key!r}",
         hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
     )
-
-
-def _refuse_lower(key: str, theirs: str, mine: object, path: Path) -> None:
-    ranks = _RAISED_ONLY[key]
-    if mine is None:
-        mine = next(setting.default for setting in all_settings() if setting.key == key)
-    if mine in ranks and ranks.index(theirs) < ranks.index(str(mine)):
-        raise ConfigurationError(
-            f"{path} sets {key} to {theirs}, which is less than your {mine}: a project may only "
-            "raise it",
-            hint=f"aiex config set {key} {theirs}, if you trust it",
-        )
 
 
 def _refuse_users(found: Mapping[str, object], path: Path) -> None:

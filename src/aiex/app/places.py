@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +12,9 @@ from aiex.app.config import from_home
 from aiex.app.settings import StateSettings
 from aiex.core import ConfigurationError
 
-__all__ = ["Places", "places_of"]
+__all__ = ["Places", "further_roots", "places_of"]
+
+_log = logging.getLogger(__name__)
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +71,30 @@ def places_of(settings: StateSettings) -> Places:
         models=models,
         prices=state / "prices.json",
     )
+
+
+def further_roots(key: str, folders: Sequence[str]) -> list[Path]:
+    """Return the folders of a setting that are there; the others are named in the log.
+
+    Args:
+        key: The setting.
+        folders: Its value.
+
+    Raises:
+        ConfigurationError: One of them is not absolute: it would depend on where a command is run.
+    """
+    found = []
+    for folder in folders:
+        path = _absolute(folder)
+        if not folder.startswith(("/", "~")):
+            raise ConfigurationError(
+                f"{key}: {folder!r} is no absolute path", hint=f"write {path}, if you mean that"
+            )
+        if path.is_dir():
+            found.append(path)
+        else:
+            _log.warning("%s: %s is no folder, and is left out", key, folder)
+    return found
 
 
 def _absolute(folder: str) -> Path:

@@ -2,6 +2,8 @@
 
 A setting marked with the scope `user` cannot be set by a project's files: they come from whoever
 wrote the repository, and such a setting decides where code and keys go or what may be touched.
+One marked with the scope `narrow` can be set by them, and counts only as far as it narrows what
+the user allows: the lower limit, the stricter word, both lists.
 """
 
 from __future__ import annotations
@@ -20,12 +22,16 @@ __all__ = [
 ]
 
 _USER = {"scope": "user"}
+_NARROW = {"scope": "narrow"}
 
 ProviderName = Literal["anthropic", "openai", "ollama", "lm_studio", "local"]
 
 
-def _meta(description: str, *, user: bool = False, above: int | None = None) -> msgspec.Meta:
-    return msgspec.Meta(description=description, extra=_USER if user else {}, gt=above)
+def _meta(
+    description: str, *, user: bool = False, narrow: bool = False, above: int | None = None
+) -> msgspec.Meta:
+    extra = _USER if user else _NARROW if narrow else {}
+    return msgspec.Meta(description=description, extra=extra, gt=above)
 
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,28 +97,50 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What of a project may be touched."""
 
+    roots: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Further folders that are read and written, besides the project's; absolute, or from "
+            "the home folder with ~.",
+            user=True,
+        ),
+    ] = ()
+    readable: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Further folders that are only read; absolute, or from the home folder with ~.",
+            user=True,
+        ),
+    ] = ()
     hardlinks: Annotated[
         Literal["deny", "read"],
-        _meta("Whether files with several names may be read; they are never written.", user=True),
+        _meta("Whether files with several names may be read; they are never written.", narrow=True),
     ] = "read"
     max_file_bytes: Annotated[
-        int, _meta("Largest file that is read or written, bytes.", user=True, above=0)
+        int, _meta("Largest file that is read or written, bytes.", narrow=True, above=0)
     ] = 64 << 20
+    max_total_bytes: Annotated[
+        int, _meta("Most bytes that one operation reads.", narrow=True, above=0)
+    ] = 512 << 20
     max_entries: Annotated[
-        int, _meta("Most entries that one scan looks at.", user=True, above=0)
+        int, _meta("Most entries that one listing looks at.", narrow=True, above=0)
     ] = 500_000
     protected: Annotated[
         tuple[str, ...],
+        _meta("Further names that are neither read nor written, at any depth.", narrow=True),
+    ] = ()
+    read_only: Annotated[
+        tuple[str, ...],
         _meta(
-            "Further names that are neither read nor written, at any depth; a project adds to "
-            "yours."
+            "Patterns, as in .gitignore and none with !, of what is read and never written.",
+            narrow=True,
         ),
     ] = ()
     require: Annotated[
         Literal["none", "landlock", "bwrap"],
         _meta(
-            "Weakest isolation that a command may run at; below it nothing runs. A project may "
-            "only raise it."
+            "Weakest isolation that a command may run at; below it nothing runs.",
+            narrow=True,
         ),
     ] = "landlock"
     tools: Annotated[

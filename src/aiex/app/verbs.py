@@ -11,7 +11,7 @@ import anyio.to_thread
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.verbs import Run, Verb
 from aiex.core import AnalyzeArguments, Finished, Notice
-from aiex.sandbox import Git, Recovered
+from aiex.sandbox import Git, Recovered, on_account
 
 if TYPE_CHECKING:
     from aiex.app.compose import House
@@ -47,7 +47,10 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
 
 
 class _Recovering:
-    """A verb that first finishes what a kill cut short in the request's project, and says so."""
+    """A verb that first finishes what a kill cut short in the request's project, and says so.
+
+    The commands that it runs are written down.
+    """
 
     def __init__(self, make: Callable[[House], Verb[Any]], house: House) -> None:
         self._verb = make(house)
@@ -61,7 +64,9 @@ class _Recovering:
             for one in await anyio.to_thread.run_sync(self._recover, run):
                 text = f"{_RECOVERED[one.outcome]}: {', '.join(one.paths)}"
                 await run.emit(Notice(text=text, level="warning"))
-        return await self._verb.run(arguments, run)
+        account = await anyio.to_thread.run_sync(self._house.account, run.request)
+        with on_account(account):
+            return await self._verb.run(arguments, run)
 
     def _recover(self, run: Run) -> list[Recovered]:
         return self._house.files(run.request).recover()

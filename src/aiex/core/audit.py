@@ -170,8 +170,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
         checkpoints: Signed checkpoints that the log agrees with.
         anchored_seq: Last record that a checkpoint vouches for; 0 for none.
         damage: The first thing that is wrong; `None` if nothing is.
-        open_intents: Changes that began and of whose end nothing is known, at most 1000, as
-            `op_id path`.
+        open_intents: Changes and commands that began and of whose end nothing is known, at most
+            1000, as `op_id path` or `op_id command`.
     """
 
     is_intact: bool

@@ -1,5 +1,8 @@
 """The only room that touches a user's files and runs a command on a user's project."""
 
+from aiex.sandbox.account import (
+    Account,
+)
 from aiex.sandbox.audit.checkpoint import (
     Anchor,
     FileAnchor,
@@ -29,9 +32,8 @@ from aiex.sandbox.escapes import (
     Attempt,
 )
 from aiex.sandbox.files import (
-    FileContent,
-    FilePolicy,
     Files,
+    Written,
 )
 from aiex.sandbox.git import (
     Churn,
@@ -42,6 +44,7 @@ from aiex.sandbox.isolate import (
     Isolation,
     IsolationStatus,
     isolation_status,
+    on_account,
     run_command,
 )
 from aiex.sandbox.journal import (
@@ -51,13 +54,21 @@ from aiex.sandbox.journal import (
     Target,
 )
 from aiex.sandbox.levels import Probe
+from aiex.sandbox.lines import (
+    FileLines,
+)
 from aiex.sandbox.paths import (
     Access,
     printable,
     protected_by,
     split_path,
 )
+from aiex.sandbox.roots import (
+    FileContent,
+    FilePolicy,
+)
 from aiex.sandbox.walk import (
+    Listing,
     Scan,
     ScanEntry,
     walk,
@@ -67,6 +78,7 @@ __all__ = [
     "ESCAPES",
     "LEVELS",
     "Access",
+    "Account",
     "Anchor",
     "Applied",
     "Attempt",
@@ -78,22 +90,26 @@ __all__ = [
     "CommandResult",
     "FileAnchor",
     "FileContent",
+    "FileLines",
     "FilePolicy",
     "Files",
     "Git",
     "Isolation",
     "IsolationStatus",
     "Level",
+    "Listing",
     "Probe",
     "Recovered",
     "Repository",
     "Scan",
     "ScanEntry",
     "Target",
+    "Written",
     "isolation_status",
     "last_records",
     "matching_lines",
     "ocsf_event",
+    "on_account",
     "printable",
     "protected_by",
     "run_command",

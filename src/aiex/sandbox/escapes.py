@@ -24,7 +24,8 @@ import msgspec
 from aiex.core import Actor, AiexError, FileEdit, PathRefusedError
 from aiex.sandbox.audit.log import AuditLog
 from aiex.sandbox.command import Command, CommandPolicy, CommandResult, Level
-from aiex.sandbox.files import FilePolicy, Files
+from aiex.sandbox.files import Files
+from aiex.sandbox.roots import FilePolicy
 from aiex.sandbox.spawner import Spawner
 
 __all__ = [

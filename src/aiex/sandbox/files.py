@@ -1,14 +1,19 @@
-"""Reading and writing a project's files: inside its root, past no protected name, on the record."""
+"""Reading and writing a project's files: inside its roots, past no protected name, on the record.
+
+Every verb acts on what its path leads to, links inside the root resolved; what it returns names
+that. What changes a file replaces it through the journal, so that it is old or new at any time,
+and is written down twice: as an intent before, and as what came of it after.
+"""
 
 from __future__ import annotations
 
-import errno
+import builtins
 import hashlib
 import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -23,74 +28,59 @@ from aiex.core import (
     FileEdit,
     NotFoundError,
     PathRefusedError,
+    RefusedError,
     UsageError,
-    digest_of,
 )
 from aiex.sandbox.audit.log import AuditLog
-from aiex.sandbox.journal import Applied, ChangeJournal, Recovered, Target
-from aiex.sandbox.openat import EscapeError, open_beneath
-from aiex.sandbox.paths import Access, folded, printable, protected_by, split_path
-from aiex.sandbox.walk import Scan, ScanEntry, entry_of, walk
+from aiex.sandbox.journal import Applied, Recovered, Target
+from aiex.sandbox.lines import FileLines, LineRange
+from aiex.sandbox.paths import printable
+from aiex.sandbox.roots import EditOf, FileContent, FilePolicy, Root, Roots
+from aiex.sandbox.walk import Listing, Scan, ScanEntry, entry_of, list_folder, walk
 
-__all__ = ["FileContent", "FilePolicy", "Files"]
+__all__ = ["Files", "Written"]
 
-_READ_TRIES = 5
-_BLOCK = 1 << 20
-
-
-class FilePolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """What the files of a root allow.
-
-    Attributes:
-        hardlinks: Whether a file with several names may be read; it is never written through.
-        max_file_bytes: Most bytes of one file that is read or written.
-        max_total_bytes: Most bytes that one call reads.
-        max_entries: Most entries that one listing looks at.
-        protected: Further names that are neither read nor written, at any depth.
-    """
-
-    hardlinks: Literal["deny", "read"] = "read"
-    max_file_bytes: int = 64 << 20
-    max_total_bytes: int = 512 << 20
-    max_entries: int = 500_000
-    protected: tuple[str, ...] = ()
+_CHANGE_TRIES = 20  # while somebody who takes no turns changes the same file
 
 
-class FileContent(msgspec.Struct, frozen=True, kw_only=True):
-    """A file as it was at one moment.
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verb left of one file.
 
     Attributes:
-        path: Relative to the root, links resolved.
-        content: Its bytes.
-        sha256: Their digest.
-        mode: Permission bits.
-        mtime_ns: Last change, nanoseconds.
+        op_id: Identifier of the operation.
+        path: Relative to the root, links resolved; absolute where it is not the main root's.
+        sha256_before: Digest of what was there; `None` for no file.
+        sha256_after: Digest of what is there; `None` for no file.
     """
 
+    op_id: str
     path: str
-    content: bytes
-    sha256: str
-    mode: int
-    mtime_ns: int
+    sha256_before: str | None
+    sha256_after: str | None
 
 
 class Files:
-    """The files below one root.
+    """The files of a project.
 
     Every method may be called from any thread; all of them block. Paths are relative to the
-    root, or absolute inside it.
+    root, or absolute inside it or inside one of the other roots.
 
     Args:
         root: The folder; must exist.
-        state: Folder, outside the root, where changes under way are journalled.
-        policy: What is allowed.
+        state: Folder where changes under way are journalled. It is Aiex's own, and is refused
+            where it lies in a root.
+        policy: What is allowed, in every root.
         audit: Where every operation is recorded.
         actor: Who acts.
         op_id: Groups the records of one request.
         portable: Whether to do without openat2; `None` to choose.
+        roots: Further folders that are read and written.
+        readable: Further folders that are only read.
+        own: Files and folders of Aiex besides *state*, refused like it.
 
     Raises:
-        NotFoundError: The root is no folder that can be opened.
+        NotFoundError: A root is no folder that can be opened.
+        ConfigurationError: A pattern of the policy is none.
     """
 
     def __init__(
@@ -103,23 +93,37 @@ class Files:
         actor: Actor,
         op_id: str,
         portable: bool | None = None,
+        roots: Sequence[Path] = (),
+        readable: Sequence[Path] = (),
+        own: Sequence[Path] = (),
     ) -> None:
-        self._root_path = os.path.realpath(root)
         self._policy = policy
-        self._protected = frozenset(map(folded, policy.protected))
         self._audit = audit
         self._actor = actor
         self._op_id = op_id
-        self._portable = portable
-        self._root_id = digest_of(os.fsencode(self._root_path))[:12]
-        try:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-            self._root = os.open(self._root_path, flags)
-        except OSError as error:
-            raise NotFoundError(
-                f"{printable(str(root))} is no folder that can be opened ({error.strerror})"
-            ) from error
-        self._journal = ChangeJournal(state / "changes", root=self._root_path)
+        own = (state, *own)
+        with ExitStack() as opened:
+
+            def open_root(folder: Path, *, is_main: bool, is_written: bool) -> Root:
+                one = Root(
+                    folder,
+                    policy=policy,
+                    own=own,
+                    journal=state / "changes" if is_written else None,
+                    is_main=is_main,
+                    portable=portable,
+                )
+                opened.callback(one.close)
+                return one
+
+            self._roots = Roots(
+                open_root(root, is_main=True, is_written=True),
+                (
+                    *(open_root(one, is_main=False, is_written=True) for one in roots),
+                    *(open_root(one, is_main=False, is_written=False) for one in readable),
+                ),
+            )
+            opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -133,15 +137,13 @@ class Files:
         self.close()
 
     def close(self) -> None:
-        """Give the root's handle back; nothing can be done afterwards."""
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
+        """Give the roots' handles back; nothing can be done afterwards."""
+        self._roots.close()
 
     @property
     def root(self) -> str:
-        """The root's real path."""
-        return self._root_path
+        """The main root's real path."""
+        return self._roots.main.path
 
     def read(self, path: str, *, limit: int | None = None) -> FileContent:
         """Return a regular file whole, as it was at one moment.
@@ -154,15 +156,18 @@ class Files:
             NotFoundError: There is no such file.
             PathRefusedError: It is outside, protected, no regular file, or too large.
         """
-        with self._recorded("read", path) as done:
-            most = self._policy.max_file_bytes
-            content = self._read(path, most if limit is None else min(limit, most))
+        root, inside = self._roots.find(path, "read")
+        with self._recorded("read", inside, root) as done:
+            content = root.content(inside, self._limit(limit))
             done(path=content.path, bytes=len(content.content), before=content.sha256)
-            return content
+            told = root.told(content.path)
+            if told == content.path:
+                return content
+            return msgspec.structs.replace(content, path=told)
 
-    def read_many(self, paths: Sequence[str]) -> list[FileContent | AiexError]:
+    def read_many(self, paths: Sequence[str]) -> builtins.list[FileContent | AiexError]:
         """Return each of *paths* read, or the error that it gave; limits count for all of them."""
-        found: list[FileContent | AiexError] = []
+        found: builtins.list[FileContent | AiexError] = []
         left = self._policy.max_total_bytes
         for path in paths:
             try:
@@ -174,6 +179,43 @@ class Files:
                 found.append(content)
         return found
 
+    def read_lines(
+        self, path: str, first: int = 1, last: int | None = None, *, limit: int | None = None
+    ) -> FileLines:
+        """Return some lines of a regular file, as it was at one moment.
+
+        The file is read block by block, so it may be larger than what may be read of it.
+
+        Args:
+            path: File, of at most the policy's `max_total_bytes`.
+            first: First line, 1-based.
+            last: Last line, which is included; `None` for the end of the file.
+            limit: Most bytes of the lines; `None` for the policy's `max_file_bytes`, which it can
+                only narrow.
+
+        Raises:
+            NotFoundError: There is no such file.
+            PathRefusedError: It is outside, protected, no regular file, or too large.
+            UsageError: There cannot be such lines.
+        """
+        if first < 1 or (last is not None and last < first):
+            raise UsageError(f"lines {first} to {last} are no range: the first line is 1")
+        root, inside = self._roots.find(path, "read")
+        with self._recorded("read_lines", inside, root) as done:
+            wanted = LineRange(first, last, most=self._limit(limit), path=path)
+            read, _, names = root.steady(
+                inside, self._policy.max_total_bytes, wanted.read, lambda lines: lines.seen
+            )
+            done(path="/".join(names), bytes=len(read.content), before=read.sha256)
+            return FileLines(
+                path=root.told("/".join(names)),
+                content=read.content,
+                first=first,
+                last=min(read.total, read.total if last is None else last),
+                total=read.total,
+                sha256=read.sha256,
+            )
+
     def stat(self, path: str) -> ScanEntry:
         """Return what the directory says of a regular file.
 
@@ -181,15 +223,16 @@ class Files:
             NotFoundError: There is no such file.
             PathRefusedError: It is outside, protected, or no regular file.
         """
-        with self._recorded("stat", path) as done:
-            handle, names = self._open(path, "read")
+        root, inside = self._roots.find(path, "read")
+        with self._recorded("stat", inside, root) as done:
+            handle, names = root.open(inside, "read")
             try:
                 status = os.fstat(handle)
-                self._must_be_regular(status, path)
+                root.must_be_regular(status, path)
             finally:
                 os.close(handle)
             done(path="/".join(names))
-            return entry_of("/".join(names), status)
+            return entry_of(root.told("/".join(names)), status)
 
     def exists(self, path: str) -> bool:
         """Return whether *path* is a regular file or a folder.
@@ -197,10 +240,15 @@ class Files:
         Raises:
             PathRefusedError: It is outside or protected, or may not be opened.
         """
-        with self._recorded("exists", path) as done:
+        root, inside = self._roots.find(path, "read")
+        with self._recorded("exists", inside, root) as done:
             try:
-                handle, names = self._open(path, "read")
+                handle, names = root.open(inside, "read")
             except NotFoundError:
+                return False
+            except PathRefusedError as error:
+                if error.rule != "not_a_file":  # which a socket is, that cannot be opened
+                    raise
                 return False
             try:
                 done(path="/".join(names))
@@ -209,10 +257,52 @@ class Files:
             finally:
                 os.close(handle)
 
+    def list(self, path: str = ".", *, ignored: bool = False) -> Listing:
+        """Return the folders and regular files that a folder holds, sorted.
+
+        Protected names are not listed, and links are not followed.
+
+        Args:
+            path: Folder.
+            ignored: Whether to list what .gitignore files exclude, too.
+
+        Raises:
+            NotFoundError: There is no such folder.
+            PathRefusedError: It is outside, protected, or no folder.
+        """
+        root, inside = self._roots.find(path, "read")
+        with self._recorded("list", inside, root) as done:
+            handle, names = root.open(inside, "read")
+            try:
+                if not stat.S_ISDIR(os.fstat(handle).st_mode):
+                    raise PathRefusedError(
+                        f"{printable(path)} is no folder", path=printable(path), rule="not_a_folder"
+                    )
+                found = list_folder(
+                    root.handle,
+                    handle,
+                    names,
+                    ignored=ignored,
+                    most=self._policy.max_entries,
+                    protected=root.protected,
+                )
+            finally:
+                os.close(handle)
+            folders = [one for one in found.folders if not root.hides(tuple(one.split("/")))]
+            files = [one for one in found.files if not root.hides(tuple(one.path.split("/")))]
+            done(path="/".join(names) or ".", count=len(folders) + len(files))
+            return Listing(
+                path=root.told(found.path),
+                folders=tuple(map(root.told, folders)),
+                files=tuple(_told(root, files)),
+                left_out=found.left_out,
+            )
+
     def scan(self, paths: Sequence[str] = (".",), *, ignored: bool = False) -> Scan:
         """Return the regular files below *paths*, sorted, and what was passed by.
 
-        Protected names are not listed. One record of the audit stands for the whole scan.
+        Protected names are not listed. One record of the audit stands for the whole scan of a
+        root.
 
         Args:
             paths: Folders and files.
@@ -222,25 +312,250 @@ class Files:
             NotFoundError: One of *paths* is not there.
             PathRefusedError: One of *paths* is outside or protected.
         """
-        with self._recorded("scan", ", ".join(paths)) as done:
-            starts = [self._names(path, "read") for path in paths]
+        starts: dict[Root, builtins.list[str]] = {}
+        for path in paths:
+            root, inside = self._roots.find(path, "read")
+            starts.setdefault(root, []).append(inside)
+        scans = [self._scan(root, below, ignored=ignored) for root, below in starts.items()]
+        if len(scans) == 1:
+            return scans[0]
+        return Scan(
+            entries=tuple(sorted((e for scan in scans for e in scan.entries), key=_path_of)),
+            left_out=tuple(note for scan in scans for note in scan.left_out),
+        )
+
+    def _scan(self, root: Root, paths: Sequence[str], *, ignored: bool) -> Scan:
+        with self._recorded("scan", ", ".join(paths), root) as done:
+            starts = [root.judge(path, "read") for path in paths]
             try:
                 scan = walk(
-                    self._root,
+                    root.handle,
                     starts,
                     ignored=ignored,
                     most=self._policy.max_entries,
-                    protected=self._protected,
-                    portable=self._portable,
+                    protected=root.protected,
+                    portable=root.portable,
                 )
             except OSError as error:
-                raise self._problem(error, ", ".join(paths)) from error
+                raise root.problem(error, ", ".join(paths)) from error
+            entries = [e for e in scan.entries if not root.hides(tuple(e.path.split("/")))]
             listing = hashlib.sha256()
-            for entry in scan.entries:
+            for entry in entries:
                 line = f"{entry.path}\0{entry.size}\0{entry.mtime_ns}\n"
                 listing.update(line.encode("utf-8", "surrogateescape"))
-            done(count=len(scan.entries), before=listing.hexdigest())
-            return scan
+            done(count=len(entries), before=listing.hexdigest())
+            return Scan(entries=tuple(_told(root, entries)), left_out=scan.left_out)
+
+    def write(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        overwrite: bool = False,
+        expect: str | None = None,
+        mode: int = 0o644,
+    ) -> Written:
+        """Have a file hold *content*, in one step.
+
+        Folders on the way are made. Safe to repeat with `overwrite`.
+
+        Args:
+            path: File.
+            content: All its bytes.
+            overwrite: Whether a file that is there is replaced; it keeps its permissions.
+            expect: Digest of the file that is replaced, whether or not *overwrite* is set; `None`
+                for any.
+            mode: Permission bits of a file that is new.
+
+        Raises:
+            ConflictError: A file is there and is not to be replaced, or is another than expected.
+            PathRefusedError: It is outside, protected, read-only, or no regular file.
+            UsageError: It would be too large.
+        """
+
+        def edit_of(now: FileContent | None) -> FileEdit:
+            before = now.sha256 if now is not None and overwrite and expect is None else expect
+            return FileEdit(
+                path=path,
+                after=content,
+                before_sha256=before,
+                mode=mode if now is None else None,
+            )
+
+        return self._change("write", path, edit_of)
+
+    def append(self, path: str, content: bytes, *, expect: str | None = None) -> Written:
+        """Have a file end with *content*, in one step; it is made if it is not there.
+
+        Of appends at once none is lost. Not safe to repeat.
+
+        Args:
+            path: File.
+            content: Bytes to add.
+            expect: Digest of the file as it is before; `None` for any.
+
+        Raises:
+            ConflictError: The file is another than expected, or is being changed all the time.
+            PathRefusedError: It is outside, protected, read-only, or no regular file.
+            UsageError: It would be too large.
+        """
+
+        def edit_of(now: FileContent | None) -> FileEdit:
+            before = now.sha256 if now is not None and expect is None else expect
+            old = b"" if now is None else now.content
+            return FileEdit(path=path, after=old + content, before_sha256=before)
+
+        return self._change("append", path, edit_of, shared=False)
+
+    def delete(self, path: str, *, expect: str | None = None) -> Written:
+        """Remove a regular file.
+
+        Args:
+            path: File.
+            expect: Digest that it must have; `None` for any.
+
+        Raises:
+            ConflictError: It is another than expected.
+            NotFoundError: There is no such file.
+            PathRefusedError: It is outside, protected, read-only, or no regular file.
+        """
+        return self._change("delete", path, lambda now: _gone(path, now, expect))
+
+    def copy(
+        self, source: str, target: str, *, overwrite: bool = False, expect: str | None = None
+    ) -> Written:
+        """Have *target* hold what *source* holds, in one step.
+
+        Args:
+            source: File; reading it is a record of its own.
+            target: File; a new one gets the permissions of *source*, another keeps its own.
+            overwrite: Whether a file that is there is replaced.
+            expect: Digest that *source* must have; `None` for any.
+
+        Raises:
+            ConflictError: *source* is another than expected, or *target* is there and is not to be
+                replaced.
+            NotFoundError: There is no *source*.
+            PathRefusedError: One of them is outside, protected, or no regular file.
+        """
+        content = self.read(source)
+        if expect is not None and content.sha256 != expect:
+            raise ConflictError(f"{printable(source)} is not what was expected")
+        return self._change(
+            "copy", target, _holding(target, content, overwrite), reason=_from(source)
+        )
+
+    def move(
+        self, source: str, target: str, *, overwrite: bool = False, expect: str | None = None
+    ) -> Written:
+        """Have *target* hold what *source* holds, and *source* be gone; both or neither.
+
+        The file keeps permissions, owner and attributes. From one root to another it is a copy
+        and then a removal: what cuts that short leaves both files.
+
+        Args:
+            source: File.
+            target: File.
+            overwrite: Whether a file that is there is replaced.
+            expect: Digest that *source* must have; `None` for any.
+
+        Returns:
+            What is left of *target*.
+
+        Raises:
+            ConflictError: *source* is another than expected, or *target* is there and is not to be
+                replaced.
+            NotFoundError: There is no *source*.
+            PathRefusedError: One of them is outside, protected, read-only, or no regular file.
+            UsageError: Both are one file.
+        """
+        root, inside = self._roots.find(source, "write")
+        other, there = self._roots.find(target, "write")
+        if root is not other:
+            with self._failures("move", inside, root):
+                root.judge(inside, "write")
+                content = root.content(inside, self._policy.max_file_bytes)
+                _gone(source, content, expect)
+            holding = _holding(target, content, overwrite, is_moved=True)
+            written = self._change("move", target, holding, reason=_from(source))
+            self._change("move", source, lambda now: _gone(source, now, content.sha256))
+            return written
+        for left in range(_CHANGE_TRIES, -1, -1):
+            with ExitStack() as held:
+                with self._failures("move", inside, root):
+                    root.judge(inside, "write")
+                    root.judge(there, "write")
+                    held.enter_context(root.journal.turn())
+                    moved: builtins.list[FileContent] = []
+
+                    def gone_of(now: FileContent | None) -> FileEdit:
+                        edit = _gone(source, now, expect)
+                        moved.extend([now] if now is not None else ())  # noqa: B023
+                        return edit
+
+                    gone = root.target(inside, gone_of, shared=False)
+                    held.callback(gone.close)
+                    holding = _holding(target, moved[0], overwrite, is_moved=True)
+                    made = root.target(there, holding, like=gone)
+                    held.callback(made.close)
+                    if made.names == gone.names:
+                        raise UsageError(
+                            f"{printable(source)} and {printable(target)} are one file"
+                        )
+                try:
+                    self._commit("move", root, (made, gone), reason=_from(source))
+                except ConflictError:
+                    if not left:
+                        raise
+                    continue
+                return _written(self._op_id, root, made)
+        raise AssertionError("the last try returns or raises")
+
+    def mkdir(self, path: str, *, parents: bool = False, exist_ok: bool = False) -> str:
+        """Make a folder and return its path, links resolved.
+
+        Args:
+            path: Folder.
+            parents: Whether folders above it that are missing are made, too.
+            exist_ok: Whether a folder that is there already is no error.
+
+        Raises:
+            ConflictError: It is there already.
+            NotFoundError: The folder above it is not there.
+            PathRefusedError: It is outside, protected or read-only.
+        """
+        root, inside = self._roots.find(path, "write")
+        with ExitStack() as held:
+            with self._failures("mkdir", inside, root):
+                names = root.judge(inside, "write")
+                _ = root.journal
+                folders = root.folders(names, path)
+                held.callback(folders.close)
+                if not folders.missing and not exist_ok:
+                    raise ConflictError(f"{printable(path)} is there already")
+                if len(folders.missing) > 1 and not parents:
+                    raise NotFoundError(
+                        f"the folder above {printable(path)} is not there",
+                        hint="make it first, or all of them at once",
+                    )
+            where = "/".join(folders.names)
+            started = time.perf_counter_ns()
+            self._tell("mkdir", "intent", root, path=where)
+            try:
+                try:
+                    folders.make()
+                    folders.must_lead_here(root.handle)
+                    if not folders.made and not exist_ok:
+                        raise ConflictError(f"{printable(path)} is there already")
+                except OSError as error:
+                    raise RefusedError(f"nothing was made: {error.strerror}") from error
+            except AiexError as error:
+                folders.remove()
+                self._tell("mkdir", "op", root, path=where, started=started, failed=error)
+                raise
+            self._tell("mkdir", "op", root, path=where, started=started, count=folders.made)
+            self._audit.flush()
+            return root.told(where)
 
     def check(self, edits: Sequence[FileEdit]) -> None:
         """Return if `apply` could write *edits* now.
@@ -248,7 +563,7 @@ class Files:
         Raises:
             As `apply`.
         """
-        for target in self._targets(edits):
+        for target in self._targets(edits)[1]:
             target.close()
 
     def apply(self, edits: Sequence[FileEdit], *, op_id: str | None = None) -> Applied:
@@ -259,61 +574,143 @@ class Files:
         A kill in the middle is completed or taken back by the next `recover`.
 
         Args:
-            edits: At most one a file.
+            edits: At most one a file, all of one root.
             op_id: Groups the records; `None` for the one of these files.
 
         Raises:
             ConflictError: A file is not what its edit was computed from.
             PathRefusedError: A path is outside, protected, or no regular file.
-            UsageError: Two edits are of one file, or one is too large.
+            UsageError: Two edits are of one file or of two roots, or one is too large.
         """
-        op_id = op_id or self._op_id
-        targets = self._targets(edits)
-        started = time.perf_counter_ns()
+        root, targets = self._targets(edits)
         try:
-            self._write_records(op_id, "intent", targets)
-            try:
-                applied = self._journal.apply(op_id, targets, self._root)
-            except AiexError as error:
-                self._write_records(op_id, "op", targets, started=started, refused=error)
-                raise
-            self._write_records(op_id, "op", targets, started=started)
-            self._audit.flush()
-            return applied
+            return self._commit(None, root, targets, op_id=op_id, takes_turn=True)
         finally:
             for target in targets:
                 target.close()
 
-    def recover(self) -> list[Recovered]:
-        """Complete or take back what a kill cut short below this root, and say what was done."""
-        recovered = self._journal.recover(self._root)
-        for one in recovered:
-            self._audit.record(
-                AuditRecord(
-                    op_id=one.op_id,
-                    kind="op",
-                    actor=self._actor,
-                    op="recover",
-                    root_id=self._root_id,
-                    reason=one.outcome,
-                    count=len(one.paths),
+    def recover(self) -> builtins.list[Recovered]:
+        """Complete or take back what a kill cut short below the roots, and say what was done."""
+        recovered = []
+        for root in self._roots:
+            if not root.is_writable:
+                continue
+            for one in root.journal.recover(root.handle):
+                self._audit.record(
+                    AuditRecord(
+                        op_id=one.op_id,
+                        kind="op",
+                        actor=self._actor,
+                        op="recover",
+                        root_id=root.id,
+                        reason=one.outcome,
+                        count=len(one.paths),
+                    )
                 )
-            )
+                paths = tuple(map(root.told, one.paths))
+                recovered.append(msgspec.structs.replace(one, paths=paths))
         return recovered
 
-    def _targets(self, edits: Sequence[FileEdit]) -> list[Target]:
-        targets: list[Target] = []
+    def _limit(self, limit: int | None) -> int:
+        most = self._policy.max_file_bytes
+        return most if limit is None else min(limit, most)
+
+    def _change(
+        self,
+        op: str,
+        path: str,
+        edit_of: EditOf,
+        *,
+        shared: bool = True,
+        reason: str | None = None,
+    ) -> Written:
+        """Write one file as *edit_of* says by what is there, again while somebody changes it.
+
+        Args:
+            op: Verb.
+            path: File.
+            edit_of: Says what to write; asked anew for each try.
+            shared: As for `Root.target`.
+            reason: What the records say besides.
+        """
+        root, inside = self._roots.find(path, "write")
+        for left in range(_CHANGE_TRIES, -1, -1):
+            with ExitStack() as held:
+                with self._failures(op, inside, root):
+                    root.judge(inside, "write")
+                    held.enter_context(root.journal.turn())
+                    target = root.target(inside, edit_of, shared=shared)
+                    held.callback(target.close)
+                try:
+                    self._commit(op, root, (target,), reason=reason)
+                except ConflictError:
+                    if not left:
+                        raise
+                    continue
+                return _written(self._op_id, root, target)
+        raise AssertionError("the last try returns or raises")
+
+    def _commit(
+        self,
+        op: str | None,
+        root: Root,
+        targets: Sequence[Target],
+        *,
+        op_id: str | None = None,
+        takes_turn: bool = False,
+        reason: str | None = None,
+    ) -> Applied:
+        """Write *targets*, with their records before and after."""
+        op_id = op_id or self._op_id
+        journal = root.journal
+        started = time.perf_counter_ns()
+
+        def tell(kind: Literal["intent", "op"], failed: AiexError | None = None) -> None:
+            self._audit.record(
+                *(
+                    AuditRecord(
+                        op_id=op_id,
+                        kind=kind,
+                        actor=self._actor,
+                        op=op or ("delete" if target.edit.after is None else "write"),
+                        path=printable(target.entry.path),
+                        root_id=root.id,
+                        decision="allow" if failed is None else "deny",
+                        rule=None if failed is None else failed.code,
+                        reason=reason if failed is None else failed.message,
+                        bytes=None if target.edit.after is None else target.entry.after_size,
+                        sha256_before=target.entry.before,
+                        sha256_after=target.entry.after,
+                        dur_us=_since(started) if kind == "op" else 0,
+                    )
+                    for target in targets
+                )
+            )
+
+        tell("intent")
+        try:
+            write = journal.apply if takes_turn else journal.write
+            applied = write(op_id, targets, root.handle)
+        except AiexError as error:
+            tell("op", error)
+            raise
+        tell("op")
+        self._audit.flush()
+        return msgspec.structs.replace(applied, paths=tuple(map(root.told, applied.paths)))
+
+    def _targets(self, edits: Sequence[FileEdit]) -> tuple[Root, builtins.list[Target]]:
+        targets: builtins.list[Target] = []
         seen: set[tuple[str, ...]] = set()
+        only: Root | None = None
         try:
             for edit in edits:
-                with self._recorded("check", edit.path):
-                    if edit.after is not None and len(edit.after) > self._policy.max_file_bytes:
-                        raise UsageError(
-                            f"{printable(edit.path)} would be {len(edit.after)} bytes, over the "
-                            f"limit of {self._policy.max_file_bytes}"
-                        )
-                    target = self._target(edit)
+                root, inside = self._roots.find(edit.path, "write")
+                with self._recorded("check", inside, root):
+                    target = root.target(inside, lambda _now, edit=edit: edit)  # type: ignore[misc]
                 targets.append(target)
+                if only not in {None, root}:
+                    raise UsageError("one change is of one root")
+                only = root
                 if target.names in seen:
                     raise UsageError(f"two edits are of {printable(edit.path)}")
                 seen.add(target.names)
@@ -321,190 +718,48 @@ class Files:
             for target in targets:
                 target.close()
             raise
-        return targets
+        return only or self._roots.main, targets
 
-    def _target(self, edit: FileEdit) -> Target:
-        """Open where *edit* writes and check what is there."""
-        names = self._names(edit.path, "write")
-        if not names or names[-1] == "..":
-            raise PathRefusedError(
-                f"{printable(edit.path)} names no file", path=printable(edit.path), rule="no_file"
-            )
+    @contextmanager
+    def _failures(self, op: str, path: str, root: Root) -> Iterator[None]:
+        """Record what keeps an operation from being begun; what is begun tells itself."""
+        started = time.perf_counter_ns()
         try:
-            current = self._read(edit.path, self._policy.max_file_bytes, access="write")
-        except NotFoundError:
-            directory, names, missing = self._parent(names, edit.path)
-            return Target.checked(edit, names=names, directory=directory, missing=missing, now=None)
-        # A link inside the root is followed once, here; what it leads to is what is written.
-        names = tuple(current.path.split("/"))
-        directory, found, missing = self._parent(names, edit.path)
-        if found != names or missing:
-            os.close(directory)
-            raise ConflictError(f"the folder of {printable(edit.path)} is being moved")
-        return Target.checked(edit, names=names, directory=directory, missing=missing, now=current)
+            yield
+        except AiexError as error:
+            self._tell(op, "op", root, path=path, started=started, failed=error)
+            raise
 
-    def _parent(
-        self, names: tuple[str, ...], path: str
-    ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
-        """Return where the file *names* goes.
-
-        Returns:
-            A handle of the deepest folder on the way that exists, the file's names with links
-            resolved, and those of its folders that are missing.
-        """
-        for depth in range(len(names) - 1, -1, -1):
-            try:
-                handle, resolved = open_beneath(
-                    self._root, names[:depth], os.O_RDONLY | os.O_DIRECTORY, portable=self._portable
-                )
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise self._problem(error, path) from error
-            rest = names[depth:]
-            try:
-                self._refuse_protected((*resolved, *rest), "write", path)
-                if ".." in rest:
-                    raise NotFoundError(
-                        f"{printable(path)} goes up from a folder that is not there"
-                    )
-            except AiexError:
-                os.close(handle)
-                raise
-            return handle, (*resolved, *rest), rest[:-1]
-        raise NotFoundError("the root folder is gone")
-
-    def _names(self, path: str, access: Access) -> tuple[str, ...]:
-        if path.startswith("/"):
-            path = self._relative(path)
-        names = split_path(path)
-        self._refuse_protected(names, access, path)
-        return names
-
-    def _relative(self, path: str) -> str:
-        """Return an absolute path as relative to the root if it is inside, unchanged otherwise.
-
-        Links above the root may name it otherwise; where the result leads is for the kernel.
-        """
-        root = self._root_path.rstrip("/")
-        known = [path]
-        try:
-            folder = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
-            known.append(os.path.join(folder, os.path.basename(path)))  # noqa: PTH118, PTH119
-        except (OSError, ValueError):  # a link that changed as it was read, a NUL, a surrogate
-            pass
-        for one in known:
-            if one.startswith(f"{root}/") or one == root:
-                return one[len(root) + 1 :] or "."
-        return path
-
-    def _refuse_protected(self, names: tuple[str, ...], access: Access, path: str) -> None:
-        name = protected_by(names, access, self._protected)
-        if name is not None:
-            raise PathRefusedError(
-                f"{printable(path)} may not be {'read' if access == 'read' else 'written'}: "
-                f"{printable(name)} is a protected name",
-                path=printable(path),
-                rule="protected_name",
-            )
-
-    def _open(
-        self, path: str, access: Access, flags: int = os.O_RDONLY
-    ) -> tuple[int, tuple[str, ...]]:
-        names = self._names(path, access)
-        try:
-            handle, resolved = open_beneath(self._root, names, flags, portable=self._portable)
-        except OSError as error:
-            raise self._problem(error, path) from error
-        if resolved is not names:  # a link was followed
-            try:
-                self._refuse_protected(resolved, access, path)
-            except PathRefusedError:
-                os.close(handle)
-                raise
-        return handle, resolved
-
-    def _read(self, path: str, limit: int, *, access: Access = "read") -> FileContent:
-        content, status, names = self._guarded(path, limit, access)
-        return FileContent(
-            path="/".join(names),
-            content=content,
-            sha256=digest_of(content),
-            mode=stat.S_IMODE(status.st_mode),
-            mtime_ns=status.st_mtime_ns,
-        )
-
-    def _guarded(
-        self, path: str, limit: int, access: Access
-    ) -> tuple[bytes, os.stat_result, tuple[str, ...]]:
-        """Return a regular file's bytes, what the directory said of it then, and its names."""
-        handle, names = self._open(path, access)
-        try:
-            before = os.fstat(handle)
-            for _ in range(_READ_TRIES):
-                self._must_be_readable(before, path, limit, access)
-                content = _read_all(handle, before.st_size)
-                after = os.fstat(handle)
-                if (
-                    before.st_mtime_ns == after.st_mtime_ns
-                    and before.st_size == after.st_size == len(content)
-                ):
-                    return content, after, names
-                before = after
-            raise PathRefusedError(
-                f"{printable(path)} is being written all the time",
-                path=printable(path),
-                rule="changing",
-                hint="try again when its writer is done",
-            )
-        finally:
-            os.close(handle)
-
-    def _must_be_readable(
-        self, status: os.stat_result, path: str, limit: int, access: Access
+    def _tell(
+        self,
+        op: str,
+        kind: Literal["intent", "op"],
+        root: Root,
+        *,
+        path: str,
+        started: int | None = None,
+        failed: AiexError | None = None,
+        count: int | None = None,
     ) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            self._must_be_regular(status, path)
-        if status.st_nlink > 1 and access == "read" and self._policy.hardlinks == "deny":
-            raise PathRefusedError(
-                f"{printable(path)} has {status.st_nlink} names (hard links)",
+        refused = isinstance(failed, RefusedError)
+        self._audit.record(
+            AuditRecord(
+                op_id=self._op_id,
+                kind=kind,
+                actor=self._actor,
+                op=op,
                 path=printable(path),
-                rule="hardlink",
+                root_id=root.id,
+                decision="deny" if refused else "allow",
+                rule=failed.rule if isinstance(failed, PathRefusedError) else None,
+                reason=None if failed is None else failed.message,
+                count=count,
+                dur_us=0 if started is None else _since(started),
             )
-        if status.st_size > limit:
-            raise PathRefusedError(
-                f"{printable(path)} has {status.st_size} bytes, over the limit of {max(limit, 0)}",
-                path=printable(path),
-                rule="too_large",
-            )
-
-    def _must_be_regular(self, status: os.stat_result, path: str) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise PathRefusedError(
-                f"{printable(path)} is {what}", path=printable(path), rule="not_a_file"
-            )
-
-    def _problem(self, error: OSError, path: str) -> AiexError:
-        shown = printable(path)
-        if isinstance(error, EscapeError):
-            return PathRefusedError(
-                f"{shown} leads out of the project", path=shown, rule="outside_root"
-            )
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-            return NotFoundError(f"there is no {shown}")
-        if error.errno in {errno.ENXIO, errno.ENODEV}:  # a socket, or a device without a driver
-            return PathRefusedError(f"{shown} is no regular file", path=shown, rule="not_a_file")
-        if error.errno == errno.ELOOP:
-            return PathRefusedError(f"{shown} is a link to itself", path=shown, rule="link_loop")
-        return PathRefusedError(
-            f"{shown} cannot be opened: {os.strerror(error.errno or 0)}",
-            path=shown,
-            rule="not_permitted",
         )
 
     @contextmanager
-    def _recorded(self, op: str, path: str) -> Iterator[Callable[..., None]]:
+    def _recorded(self, op: str, path: str, root: Root) -> Iterator[Callable[..., None]]:
         """Record one operation that changes nothing, allowed or refused."""
         shown: dict[str, object] = {"path": printable(path)}
         started = time.perf_counter_ns()
@@ -533,55 +788,58 @@ class Files:
                     kind="op",
                     actor=self._actor,
                     op=op,
-                    root_id=self._root_id,
+                    root_id=root.id,
                     decision="deny" if isinstance(failed, PathRefusedError) else "allow",
                     rule=failed.rule if isinstance(failed, PathRefusedError) else None,
                     reason=None if failed is None else failed.message,
-                    dur_us=(time.perf_counter_ns() - started) // 1000,
+                    dur_us=_since(started),
                     **shown,  # type: ignore[arg-type]
                 )
             )
 
-    def _write_records(
-        self,
-        op_id: str,
-        kind: Literal["intent", "op"],
-        targets: Sequence[Target],
-        *,
-        started: int | None = None,
-        refused: AiexError | None = None,
-    ) -> None:
-        took = 0 if started is None else (time.perf_counter_ns() - started) // 1000
-        self._audit.record(
-            *(
-                AuditRecord(
-                    op_id=op_id,
-                    kind=kind,
-                    actor=self._actor,
-                    op="delete" if target.edit.after is None else "write",
-                    path=printable(target.entry.path),
-                    root_id=self._root_id,
-                    decision="allow" if refused is None else "deny",
-                    rule=None if refused is None else refused.code,
-                    reason=None if refused is None else refused.message,
-                    bytes=None if target.edit.after is None else target.entry.after_size,
-                    sha256_before=target.entry.before,
-                    sha256_after=target.entry.after,
-                    dur_us=took,
-                )
-                for target in targets
-            )
-        )
+
+def _since(started: int) -> int:
+    return (time.perf_counter_ns() - started) // 1000
 
 
-def _read_all(handle: int, size: int) -> bytes:
-    """Return the file's bytes from its start; one more is asked for, to see that it grew."""
-    content = os.pread(handle, size + 1, 0)
-    if len(content) in {0, size}:
-        return content
-    pieces = [content]
-    offset = len(content)
-    while offset < size + 1 and (piece := os.pread(handle, min(_BLOCK, size + 1 - offset), offset)):
-        pieces.append(piece)
-        offset += len(piece)
-    return b"".join(pieces)
+def _path_of(entry: ScanEntry) -> str:
+    return entry.path
+
+
+def _told(root: Root, entries: Sequence[ScanEntry]) -> Iterator[ScanEntry]:
+    for entry in entries:
+        told = root.told(entry.path)
+        yield entry if told == entry.path else msgspec.structs.replace(entry, path=told)
+
+
+def _from(source: str) -> str:
+    return f"from {printable(source)}"
+
+
+def _gone(path: str, now: FileContent | None, expect: str | None) -> FileEdit:
+    """Return what removes the file that is there *now*."""
+    if now is None:
+        raise NotFoundError(f"there is no {printable(path)}")
+    if expect is not None and now.sha256 != expect:
+        raise ConflictError(f"{printable(path)} is not what was expected")
+    return FileEdit(path=path, after=None, before_sha256=now.sha256)
+
+
+def _holding(path: str, content: FileContent, overwrite: bool, *, is_moved: bool = False) -> EditOf:
+    """Return what gives a file the content of another; its permissions if new or moved."""
+
+    def edit_of(now: FileContent | None) -> FileEdit:
+        before = now.sha256 if now is not None and overwrite else None
+        mode = content.mode if now is None or is_moved else None
+        return FileEdit(path=path, after=content.content, before_sha256=before, mode=mode)
+
+    return edit_of
+
+
+def _written(op_id: str, root: Root, target: Target) -> Written:
+    return Written(
+        op_id=op_id,
+        path=root.told(target.entry.path),
+        sha256_before=target.entry.before,
+        sha256_after=target.entry.after,
+    )

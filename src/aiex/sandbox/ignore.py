@@ -73,6 +73,10 @@ class IgnoreFile:
         self._most = max((rule.wildcards for rule in self._rules), default=0)
         self._parts: dict[tuple[int, int], list[_Rule]] = {}
 
+    def __len__(self) -> int:
+        """Return how many lines are rules."""
+        return len(self._rules)
+
     def verdict(self, path: str, spent: MatchingTime) -> bool | None:
         """Return whether *path* is ignored; `None` if no rule speaks of it.
 

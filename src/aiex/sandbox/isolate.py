@@ -7,8 +7,8 @@ import functools
 import hashlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Literal, Self
@@ -18,6 +18,7 @@ import anyio.to_thread
 import msgspec
 
 from aiex.core import ChildError, RefusedError
+from aiex.sandbox.account import Account
 from aiex.sandbox.command import LEVELS, Command, CommandPolicy, CommandResult, Level
 from aiex.sandbox.escapes import ESCAPES, Attempt, attempt, bounds_of
 from aiex.sandbox.keeper import landlock_abi
@@ -25,7 +26,7 @@ from aiex.sandbox.levels import Probe, choose, probe_all
 from aiex.sandbox.openat import has_openat2
 from aiex.sandbox.spawner import KeeperLine, Spawner, describe
 
-__all__ = ["Isolation", "IsolationStatus", "isolation_status", "run_command"]
+__all__ = ["Isolation", "IsolationStatus", "isolation_status", "on_account", "run_command"]
 
 _NOT_COVERED: dict[Level, tuple[str, ...]] = {
     "none": (
@@ -205,6 +206,17 @@ class Isolation:
 
 
 _OPEN: ContextVar[Isolation | None] = ContextVar("isolation", default=None)
+_ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
+
+
+@contextmanager
+def on_account(account: Account) -> Iterator[None]:
+    """Have every command that is run meanwhile written down by *account*."""
+    token = _ACCOUNT.set(account)
+    try:
+        yield
+    finally:
+        _ACCOUNT.reset(token)
 
 
 async def run_command(command: Command) -> CommandResult:
@@ -269,13 +281,17 @@ class _Call:
             if self._stopped.is_set():
                 raise ChildError("the command was stopped before it started")
             self._has_started = True
+        account = _ACCOUNT.get()
         try:
-            level = self._level()
-            if level == "none" and self._spawner.policy.require != "none":
-                raise RefusedError(f"sandbox.require is {self._spawner.policy.require}")
-            return self._spawner.run(self._command, level, hold=self._hold, stopped=self._stopped)
+            return self._run() if account is None else account.of(self._command, self._run)
         finally:
             self._ended.set()
+
+    def _run(self) -> CommandResult:
+        level = self._level()
+        if level == "none" and self._spawner.policy.require != "none":
+            raise RefusedError(f"sandbox.require is {self._spawner.policy.require}")
+        return self._spawner.run(self._command, level, hold=self._hold, stopped=self._stopped)
 
     def stop(self) -> None:
         """End it, and wait until it and all that it started are gone. Blocks."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import stat
@@ -45,9 +46,9 @@ from aiex.sandbox.paths import printable
 from aiex.sandbox.swap import exchange, move_new
 
 if TYPE_CHECKING:
-    from aiex.sandbox.files import FileContent
+    from aiex.sandbox.roots import FileContent
 
-__all__ = ["Applied", "ChangeJournal", "Recovered", "Target"]
+__all__ = ["Applied", "ChangeJournal", "Folders", "Recovered", "Target"]
 
 _NEW_FILE = 0o644
 _PERMISSIONS = 0o777  # no set-user-ID, set-group-ID or sticky bit on content that is new
@@ -109,114 +110,25 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[_Entry, ...]
 
 
-class Target:
-    """One edit with the open folder that it writes to.
+class Folders:
+    """An open folder, and those below it that must be made on the way to a place.
 
     Args:
-        edit: What to write.
-        names: Names of the file below the root, links resolved.
+        names: Names of the place's folder below the root, links resolved.
         directory: Handle of the deepest folder on the way that exists; owned.
-        missing: Folders below it that must be made first.
-        now: What is there now; `None` for no file.
+        missing: Folders below it that must be made first, a tail of *names*.
     """
 
     def __init__(
-        self,
-        edit: FileEdit,
-        *,
-        names: tuple[str, ...],
-        directory: int,
-        missing: tuple[str, ...],
-        now: FileContent | None,
+        self, names: tuple[str, ...], directory: int, missing: tuple[str, ...] = ()
     ) -> None:
-        self.edit = edit
         self.names = names
         self.directory = directory
         self.missing = missing
-        self._before = None if now is None else now.content
-        self._mode = edit.mode if edit.mode is not None else None if now is None else now.mode
         self._made: list[tuple[int, str]] = []
-        self._exchanged = False
-        self._committed = False
-        self.entry = _Entry(
-            path="/".join(names),
-            temporary="",
-            before=edit.before_sha256,
-            before_size=0 if now is None else len(now.content),
-            after=None if edit.after is None else digest_of(edit.after),
-            after_size=0 if edit.after is None else len(edit.after),
-            folders=len(missing),
-        )
 
-    @classmethod
-    def checked(
-        cls,
-        edit: FileEdit,
-        *,
-        names: tuple[str, ...],
-        directory: int,
-        missing: tuple[str, ...],
-        now: FileContent | None,
-    ) -> Self:
-        """Return the target if what is there *now* is what the edit was computed from.
-
-        Raises:
-            ConflictError: It is not; *directory* is closed then.
-        """
-        problem = None
-        if edit.before_sha256 is None and now is not None:
-            problem = "exists already"
-        elif edit.before_sha256 is not None and now is None:
-            problem = "is gone since the proposal was made"
-        elif now is not None and now.sha256 != edit.before_sha256:
-            problem = "was changed since the proposal was made"
-        if problem is not None:
-            os.close(directory)
-            raise ConflictError(f"{printable(edit.path)} {problem}")
-        return cls(edit, names=names, directory=directory, missing=missing, now=now)
-
-    @property
-    def name(self) -> str:
-        """Name of the file in its folder."""
-        return self.names[-1]
-
-    def close(self) -> None:
-        """Give the folders' handles back."""
-        if self.directory >= 0:
-            os.close(self.directory)
-            self.directory = -1
-        for parent, _ in self._made:
-            os.close(parent)
-        self._made.clear()
-
-    def planned(self, temporary: str) -> _Entry:
-        """Return what the journal notes of this target, which will use the name *temporary*."""
-        self.entry = msgspec.structs.replace(self.entry, temporary=temporary)
-        return self.entry
-
-    def prepare(self) -> None:
-        """Make the folders that are missing, and have the new content on disk beside the file."""
-        self._make_folders()
-        if self.edit.after is None:
-            return
-        mode = _NEW_FILE if self._mode is None else self._mode & _PERMISSIONS
-        # The umask counts for a file that is new; an old one keeps exactly what it had.
-        handle = os.open(
-            self.entry.temporary,
-            _FRESH,
-            mode if self._before is None else 0o600,
-            dir_fd=self.directory,
-        )
-        try:
-            _write_all(handle, self.edit.after)
-            if self._before is not None:
-                self._keep_owner(handle)
-                os.fchmod(handle, mode)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def _make_folders(self) -> None:
+    def make(self) -> None:
+        """Make what is missing; the handle is of the deepest folder then."""
         while self.missing:
             name, *rest = self.missing
             with suppress(FileExistsError):
@@ -226,8 +138,148 @@ class Target:
             os.close(self.directory)
             self.directory, self.missing = child, tuple(rest)
 
-    def _keep_owner(self, handle: int) -> None:
-        """Give the new file owner and attributes of the old one, as far as we may."""
+    @property
+    def made(self) -> int:
+        """How many folders `make` made."""
+        return len(self._made)
+
+    def must_lead_here(self, root: int) -> None:
+        """Return if the names still lead to the open folder.
+
+        Raises:
+            ConflictError: The folder was moved.
+        """
+        found = _folder(root, self.names)
+        try:
+            if found is None or not os.path.samestat(os.fstat(found), os.fstat(self.directory)):
+                where = printable("/".join(self.names)) or "."
+                raise ConflictError(f"the folder {where} was moved in the meantime")
+        finally:
+            if found is not None:
+                os.close(found)
+
+    def remove(self) -> None:
+        """Remove the folders that `make` made, as far as they are empty."""
+        for parent, name in reversed(self._made):
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=parent)
+
+    def close(self) -> None:
+        """Give the handles back."""
+        if self.directory >= 0:
+            os.close(self.directory)
+            self.directory = -1
+        for parent, _ in self._made:
+            os.close(parent)
+        self._made.clear()
+
+
+class Target:
+    """One edit with the open folder that it writes to.
+
+    Args:
+        edit: What to write.
+        name: Name of the file in its folder, which is no link.
+        folders: The file's folder; owned.
+        now: What is there now; `None` for no file.
+        like: Target whose file gives the new one its permissions, owner and attributes, where it
+            is not the old file that gives them.
+    """
+
+    def __init__(
+        self,
+        edit: FileEdit,
+        *,
+        name: str,
+        folders: Folders,
+        now: FileContent | None,
+        like: Target | None = None,
+    ) -> None:
+        self.edit = edit
+        self.name = name
+        self.folders = folders
+        self.names = (*folders.names, name)
+        self._before = None if now is None else now.content
+        self._like = self if like is None and now is not None else like
+        self._mode_before = _NEW_FILE if now is None else now.mode
+        self._mode = edit.mode if edit.mode is not None or now is None else now.mode
+        self._exchanged = False
+        self._committed = False
+        self.entry = _Entry(
+            path="/".join(self.names),
+            temporary="",
+            before=edit.before_sha256,
+            before_size=0 if now is None else len(now.content),
+            after=None if edit.after is None else digest_of(edit.after),
+            after_size=0 if edit.after is None else len(edit.after),
+            folders=len(folders.missing),
+        )
+
+    @classmethod
+    def checked(
+        cls,
+        edit: FileEdit,
+        *,
+        name: str,
+        folders: Folders,
+        now: FileContent | None,
+        like: Target | None = None,
+    ) -> Self:
+        """Return the target if what is there *now* is what the edit was computed from.
+
+        Raises:
+            ConflictError: It is not; *folders* are closed then.
+        """
+        problem = None
+        if edit.before_sha256 is None and now is not None:
+            problem = "exists already"
+        elif edit.before_sha256 is not None and now is None:
+            problem = "is gone since the proposal was made"
+        elif now is not None and now.sha256 != edit.before_sha256:
+            problem = "was changed since the proposal was made"
+        if problem is not None:
+            folders.close()
+            raise ConflictError(f"{printable(edit.path)} {problem}")
+        return cls(edit, name=name, folders=folders, now=now, like=like)
+
+    @property
+    def directory(self) -> int:
+        """Handle of the deepest folder on the way that is there."""
+        return self.folders.directory
+
+    def close(self) -> None:
+        """Give the folders' handles back."""
+        self.folders.close()
+
+    def planned(self, temporary: str) -> _Entry:
+        """Return what the journal notes of this target, which will use the name *temporary*."""
+        self.entry = msgspec.structs.replace(self.entry, temporary=temporary)
+        return self.entry
+
+    def prepare(self) -> None:
+        """Make the folders that are missing, and have the new content on disk beside the file."""
+        self.folders.make()
+        if self.edit.after is None:
+            return
+        mode = _NEW_FILE if self._mode is None else self._mode & _PERMISSIONS
+        # The umask counts for a file that is new; an old one keeps exactly what it had.
+        handle = os.open(
+            self.entry.temporary,
+            _FRESH,
+            mode if self._like is None else 0o600,
+            dir_fd=self.directory,
+        )
+        try:
+            _write_all(handle, self.edit.after)
+            if self._like is not None:
+                self._like.give_owner(handle)
+                os.fchmod(handle, mode)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def give_owner(self, handle: int) -> None:
+        """Give a new file owner and attributes of the file that is here, as far as we may."""
         old = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.directory)
         try:
             was, now = os.fstat(old), os.fstat(handle)
@@ -249,9 +301,7 @@ class Target:
         Raises:
             ConflictError: They are not.
         """
-        where = "/".join(self.names)
-        if not _leads_to(root, self.names[:-1], self.directory):
-            raise ConflictError(f"the folder of {printable(where)} was moved in the meantime")
+        self.folders.must_lead_here(root)
         if _digest(self.directory, self.name, self.entry) != self.entry.before:
             raise _changed(self.edit.path)
 
@@ -303,8 +353,8 @@ class Target:
             handle = os.open(entry.temporary, _FRESH, 0o600, dir_fd=directory)
             try:
                 _write_all(handle, self._before)
-                self._keep_owner(handle)
-                os.fchmod(handle, (self._mode or _NEW_FILE) & _PERMISSIONS)
+                self.give_owner(handle)
+                os.fchmod(handle, self._mode_before & _PERMISSIONS)
             finally:
                 os.close(handle)
             os.rename(entry.temporary, self.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -312,14 +362,8 @@ class Target:
 
     def clean(self) -> None:
         """Remove what lies beside the file."""
-        if self.directory >= 0 and not self.missing and self.entry.temporary:
+        if self.directory >= 0 and not self.folders.missing and self.entry.temporary:
             _remove(self.directory, self.entry.temporary)
-
-    def remove_folders(self) -> None:
-        """Remove the folders that `prepare` made, as far as they are empty."""
-        for parent, name in reversed(self._made):
-            with suppress(OSError):
-                os.rmdir(name, dir_fd=parent)
 
 
 class ChangeJournal:
@@ -348,39 +392,52 @@ class ChangeJournal:
             RefusedError: A folder may not be written; nothing is written.
             StoreBusyError: Another process writes to this root and does not end.
         """
+        with self.turn():
+            return self.write(op_id, targets, root)
+
+    def write(self, op_id: str, targets: Sequence[Target], root: int) -> Applied:
+        """Do what `apply` does in a `turn` that the caller holds."""
+        token = secrets.token_hex(6)
+        entries = tuple(
+            target.planned(f".aiex-{token}-{number}.tmp") for number, target in enumerate(targets)
+        )
+        note = self._directory / f"{self._id}-{token}.json"
+        committing = False
+        try:
+            self._write(note, op_id, "preparing", entries)
+            for target in targets:
+                target.prepare()
+            for target in targets:
+                target.must_be_unchanged(root)
+            self._write(note, op_id, "prepared", entries)
+            committing = True
+            for target in targets:
+                target.commit()
+        except BaseException as error:
+            if committing:
+                with suppress(StoreError):
+                    self._write(note, op_id, "taking_back", entries)
+            _take_back(targets, error)
+            note.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise RefusedError(f"nothing was written: {error.strerror}") from error
+            raise
+        for target in targets:
+            target.clean()
+        note.unlink()
+        return Applied(op_id=op_id, paths=tuple(entry.path for entry in entries))
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep every other change of this root waiting, in this process and in others.
+
+        Raises:
+            StoreBusyError: Another process writes to this root and does not end.
+        """
         with self._turn(_APPLY_WAIT) as got:
             if not got:
                 raise StoreBusyError("another aiex is writing to this project and does not end")
-            token = secrets.token_hex(6)
-            entries = tuple(
-                target.planned(f".aiex-{token}-{number}.tmp")
-                for number, target in enumerate(targets)
-            )
-            note = self._directory / f"{self._id}-{token}.json"
-            committing = False
-            try:
-                self._write(note, op_id, "preparing", entries)
-                for target in targets:
-                    target.prepare()
-                for target in targets:
-                    target.must_be_unchanged(root)
-                self._write(note, op_id, "prepared", entries)
-                committing = True
-                for target in targets:
-                    target.commit()
-            except BaseException as error:
-                if committing:
-                    with suppress(StoreError):
-                        self._write(note, op_id, "taking_back", entries)
-                _take_back(targets, error)
-                note.unlink(missing_ok=True)
-                if isinstance(error, OSError):
-                    raise RefusedError(f"nothing was written: {error.strerror}") from error
-                raise
-            for target in targets:
-                target.clean()
-            note.unlink()
-        return Applied(op_id=op_id, paths=tuple(entry.path for entry in entries))
+            yield
 
     def recover(self, root: int) -> list[Recovered]:
         """Finish every change of this root that a kill cut short.
@@ -410,8 +467,9 @@ class ChangeJournal:
         recovered = []
         for path in sorted(self._directory.glob(f"{self._id}-*.json")):
             try:
-                note = msgspec.json.decode(path.read_bytes(), type=_Note)
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                # Not by msgspec, which knows no names that are not UTF-8.
+                note = msgspec.convert(json.loads(path.read_bytes()), _Note)
+            except ValueError as error:
                 raise StoreError(
                     f"{path} is no journal of this version of Aiex",
                     hint="finish with the version that wrote it, or remove the file",
@@ -440,7 +498,7 @@ class ChangeJournal:
         try:
             handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                _write_all(handle, msgspec.json.encode(note))
+                _write_all(handle, json.dumps(msgspec.to_builtins(note)).encode("ascii"))
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -469,7 +527,7 @@ def _take_back(targets: Sequence[Target], error: BaseException) -> None:
             target.take_back()
             target.clean()
         for target in reversed(targets):
-            target.remove_folders()
+            target.folders.remove()
     except OSError as problem:
         raise RefusedError(
             f"a change was cut short ({error}), and could not be taken back: {problem.strerror}",
@@ -531,17 +589,6 @@ def _folder(root: int, names: tuple[str, ...]) -> int | None:
         os.close(directory)
         return None
     return directory
-
-
-def _leads_to(root: int, names: tuple[str, ...], directory: int) -> bool:
-    """Return whether *names* still lead to the open folder *directory*."""
-    found = _folder(root, names)
-    if found is None:
-        return False
-    try:
-        return os.path.samestat(os.fstat(found), os.fstat(directory))
-    finally:
-        os.close(found)
 
 
 def _remove_folders(root: int, entries: Sequence[_Entry]) -> None:

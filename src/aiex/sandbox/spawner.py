@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -46,6 +47,7 @@ _END_TIMEOUT = 20.0
 _DRAIN_TIMEOUT = 2.0
 _PIECE = 1 << 16
 _MOST_IDLE = 4
+_PATIENCE = 0.1
 _TMP_BYTES = 1 << 30
 _KEEP = "import sys; sys.path.insert(0, sys.argv[1]); import keeper; sys.path.pop(0); keeper.main()"
 
@@ -78,7 +80,7 @@ class KeeperLine:
                 cwd="/",
             )
         self.socket = ours
-        self.level = setup["level"]
+        self.level = cast("Level", setup["level"])
         self._buffer = b""
         ours.settimeout(_START_TIMEOUT)
         try:
@@ -319,7 +321,9 @@ class Spawner:
         self.variables = variables
         self._folder: Path | None = None
         self._idle: list[KeeperLine] = []
+        self._busy: Counter[Level] = Counter()
         self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
         self._is_closed = False
 
     def close(self) -> None:
@@ -381,24 +385,44 @@ class Spawner:
     def _done(self, line: KeeperLine, *, is_reusable: bool) -> None:
         """Take back a line, or end it if something was cut short on it."""
         with self._lock:
+            self._busy[line.level] -= 1
             if is_reusable and not self._is_closed and len(self._idle) < _MOST_IDLE:
                 self._idle.append(line)
+                self._freed.notify()
                 return
         line.hang_up()
 
     def _line(self, level: Level) -> KeeperLine:
+        """Return a keeper: an idle one, one that soon is, or a new one."""
         with self._lock:
-            if self._is_closed:
-                raise ChildError("commands are not run any more: the house is closed")
-            for place, line in enumerate(self._idle):
-                if line.level == level:
-                    del self._idle[place]
-                    if line.process.poll() is None:
-                        return line
-                    line.hang_up()
-                    break
-            setup = self._setup(level)
-        return KeeperLine(setup)
+            line = self._take_idle(level)
+            if line is None and self._busy[level]:
+                # A keeper costs more to start than most commands take.
+                self._freed.wait(_PATIENCE)
+                line = self._take_idle(level)
+            if line is None:
+                setup = self._setup(level)
+            self._busy[level] += 1
+        if line is not None:
+            return line
+        try:
+            return KeeperLine(setup)
+        except ChildError:
+            with self._lock:
+                self._busy[level] -= 1
+            raise
+
+    def _take_idle(self, level: Level) -> KeeperLine | None:
+        if self._is_closed:
+            raise ChildError("commands are not run any more: the house is closed")
+        for place, line in enumerate(self._idle):
+            if line.level == level:
+                del self._idle[place]
+                if line.process.poll() is None:
+                    return line
+                line.hang_up()
+                break
+        return None
 
     def _setup(self, level: Level) -> Setup:
         if self._folder is None:

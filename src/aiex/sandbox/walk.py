@@ -16,7 +16,7 @@ from aiex.sandbox.ignore import IgnoreFile, MatchingTime
 from aiex.sandbox.openat import open_beneath
 from aiex.sandbox.paths import printable, protected_by
 
-__all__ = ["Scan", "ScanEntry", "walk"]
+__all__ = ["Listing", "Scan", "ScanEntry", "entry_of", "list_folder", "walk"]
 
 _DEEPEST = 200
 _MOST_NAMED = 200
@@ -72,6 +72,22 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     entries: tuple[ScanEntry, ...]
+    left_out: tuple[NotChecked, ...]
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in one folder.
+
+    Attributes:
+        path: The folder, links resolved; empty for the root.
+        folders: Folders in it, sorted by path.
+        files: Regular files in it, sorted by path.
+        left_out: What was passed by; at most 200 are named, then a count.
+    """
+
+    path: str
+    folders: tuple[str, ...]
+    files: tuple[ScanEntry, ...]
     left_out: tuple[NotChecked, ...]
 
 
@@ -175,6 +191,42 @@ def walk(
             os.close(handle)
     ordered = tuple(entries[path] for path in sorted(entries))
     return Scan(entries=ordered, left_out=left_out.all())
+
+
+def list_folder(
+    root: int,
+    folder: int,
+    names: tuple[str, ...],
+    *,
+    ignored: bool,
+    most: int,
+    protected: frozenset[str] = frozenset(),
+) -> Listing:
+    """Return what is in one open folder.
+
+    Args:
+        root: Handle of the root directory.
+        folder: Handle of the folder.
+        names: Its names below the root, links resolved.
+        ignored: Whether to list what .gitignore files (and the folders that tools fill) exclude.
+        most: Most entries looked at.
+        protected: Further protected names, folded.
+    """
+    left_out = _LeftOut()
+    prefix = "".join(f"{name}/" for name in names)
+    rules: Rules = ()
+    if not ignored:
+        rules = _rules_above(root, names, left_out)
+        here = _ignore_file(folder, (), ".gitignore", left_out)
+        rules = rules if here is None else (*rules, (prefix, here))
+    folders: list[str] = []
+    files = list(_files(folder, prefix, rules, folders, left_out, [most], ignored, protected))
+    return Listing(
+        path="/".join(names),
+        folders=tuple(f"{prefix}{name}" for name in folders),
+        files=tuple(files),
+        left_out=left_out.all(),
+    )
 
 
 def _rules_above(root: int, names: tuple[str, ...], left_out: _LeftOut) -> Rules:

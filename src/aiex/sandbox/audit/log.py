@@ -210,7 +210,7 @@ class AuditLog:
 
         A tree can be made to have thousands of refusals; they share a sync.
         """
-        if record.kind == "intent" or record.op == "exec":
+        if record.kind == "intent":
             return True
         return record.decision == "deny" and time.monotonic() > self._synced + _LONGEST_UNSYNCED
 

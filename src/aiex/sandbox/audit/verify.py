@@ -6,6 +6,7 @@ from one that was taken away.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -132,7 +133,7 @@ class _Check:
         self._checkpoints = 0
         self._vouched = 0
         self._foreign_checkpoint = False
-        self._open: dict[tuple[str, str], None] = {}
+        self._open: Counter[str] = Counter()
         self._damage: Damage | None = None
 
     def expect(self, checkpoints: Iterator[tuple[int, str] | None]) -> None:
@@ -164,7 +165,7 @@ class _Check:
             checkpoints=self._checkpoints,
             anchored_seq=self._vouched,
             damage=self._damage,
-            open_intents=tuple(f"{op_id} {path}".rstrip() for op_id, path in self._open),
+            open_intents=tuple(self._open),
         )
 
     def _take(self, line: Line) -> None:
@@ -263,11 +264,13 @@ class _Check:
         said = decode_line(raw)
         if said is None:
             return
-        name = (said.op_id, said.path)
-        if said.kind == "op":
-            self._open.pop(name, None)
-        elif len(self._open) < _MOST_OPEN:
-            self._open[name] = None
+        name = f"{said.op_id} {said.path or ' '.join(said.argv)}".rstrip()
+        if said.kind == "intent" and len(self._open) < _MOST_OPEN:
+            self._open[name] += 1
+        elif said.kind == "op" and name in self._open:
+            self._open[name] -= 1
+            if not self._open[name]:
+                del self._open[name]
 
     def _fail(self, line: Line, kind: DamageKind, reason: str) -> NoReturn:
         raise _Found(
