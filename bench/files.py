@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.core import Actor
+from aiex.sandbox import AuditLog, FilePolicy, Files
 
 NAMES = ("src", "package", "module.py")
 SIZE = 4096

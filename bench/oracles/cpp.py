@@ -2,7 +2,9 @@
 
 Reads paths from stdin, one a line, and writes one JSON object a line; see bench/symbols.py.
 What the preprocessor leaves out (`dead`) and what only a macro's expansion defines (`ignored`) is
-not to be compared. CPP_INCLUDE may name directories of headers, by `:`.
+not to be compared. A header that is missing is passed over; a file that does not
+compile for it, or for anything else, is left out. CPP_INCLUDE may name directories of headers, by
+`:`, and CPP_FLAGS what else the compiler is given.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
+import shlex
 import sys
 from typing import Any
 
-from clang import cindex  # type: ignore[import-not-found]
+from clang import cindex  # type: ignore[import-untyped]
 
 K = cindex.CursorKind
 FUNCTIONS = {
@@ -35,6 +39,14 @@ TYPES = {
 ALIASES = {K.TYPE_ALIAS_DECL, K.TYPEDEF_DECL, K.TYPE_ALIAS_TEMPLATE_DECL}
 OWNERS = {K.CLASS_DECL, K.CLASS_TEMPLATE, K.CLASS_TEMPLATE_PARTIAL_SPECIALIZATION}
 OWNERS |= {K.STRUCT_DECL, K.UNION_DECL}
+KEEP_GOING = 0x200  # after a header that is missing
+
+
+_WORD = re.compile(rb"\w+")
+_OPERATOR = re.compile(rb"operator\s[^(]*[^(\s]")
+_IS_OPERATOR = re.compile(r"operator\W")
+_ANONYMOUS = re.compile(r"\((?:anonymous|unnamed|lambda)")
+_MISSING = "file not found"
 
 
 class Ranges(ctypes.Structure):
@@ -46,8 +58,6 @@ class Ranges(ctypes.Structure):
 LIB: Any = cindex.conf.lib
 LIB.clang_getSkippedRanges.restype = ctypes.POINTER(Ranges)
 LIB.clang_getSkippedRanges.argtypes = [cindex.TranslationUnit, ctypes.c_void_p]
-LIB.clang_getSpellingLocation.argtypes = [cindex.SourceLocation] + [ctypes.c_void_p] * 4
-LIB.clang_getExpansionLocation.argtypes = [cindex.SourceLocation] + [ctypes.c_void_p] * 4
 
 
 def dead_lines(unit: Any, path: str) -> list[list[int]]:
@@ -55,12 +65,6 @@ def dead_lines(unit: Any, path: str) -> list[list[int]]:
     file = cindex.File.from_name(unit, path)
     found = LIB.clang_getSkippedRanges(unit, file).contents
     return [[found.ranges[at].start.line, found.ranges[at].end.line] for at in range(found.count)]
-
-
-def offset(location: Any, function: Any) -> int:
-    value = ctypes.c_uint()
-    function(location, None, None, None, ctypes.byref(value))
-    return value.value
 
 
 class Reader:
@@ -71,38 +75,71 @@ class Reader:
         self.path = path
         self.symbols: list[list[Any]] = []
         self.ignored: list[list[Any]] = []
+        self.namespaces: list[Any] = []
+        self.others: dict[str, bytes] = {}
+        self.seen: set[tuple[str, int, int]] = set()
 
     def is_here(self, cursor: Any) -> bool:
         file = cursor.location.file
         return file is not None and file.name == self.path
 
     def written(self, cursor: Any) -> bool:
-        """Say whether the name stands in the file, not in a macro."""
+        """Say whether the name stands in its file, not in a macro."""
         start = cursor.location.offset
         name = cursor.spelling.partition("<")[0].encode() or b"{"
         if name.startswith((b"operator", b"~")):
             name = name[:1]
-        return self.source[start : start + len(name)] == name
+        return self.text(cursor)[start : start + len(name)] == name
+
+    def text(self, cursor: Any) -> bytes:
+        """Return the file in which *cursor* stands."""
+        file = cursor.location.file
+        if file is None or file.name == self.path:
+            return self.source
+        if file.name not in self.others:
+            with open(file.name, "rb") as other:  # noqa: PTH123
+                self.others[file.name] = other.read()
+        return self.others[file.name]
 
     def scope(self, cursor: Any) -> list[str]:
+        """Return the names around *cursor*: namespaces as they are opened where it stands."""
+        around = [one.get_usr() for one in self.namespaces]
         names: list[str] = []
         parent = cursor.semantic_parent
         while parent is not None and parent.kind != K.TRANSLATION_UNIT:
-            hidden = parent.kind == K.LINKAGE_SPEC or not parent.spelling
-            if parent.kind == K.NAMESPACE and self.is_here(parent):
-                hidden = hidden or not self.written(parent)
-            if not hidden and "(" not in parent.spelling:
+            if parent.kind == K.NAMESPACE and parent.get_usr() in around:
+                outer = self.namespaces[: around.index(parent.get_usr()) + 1]
+                return [one.spelling for one in outer if self.is_named(one)] + names
+            if self.is_named(parent):
                 names.insert(0, parent.spelling.partition("<")[0])
+            elif parent.kind in FUNCTIONS and self.is_here(parent):
+                names.insert(0, self.macro(parent))
             parent = parent.semantic_parent
         return names
+
+    def is_named(self, scope: Any) -> bool:
+        if scope.kind == K.LINKAGE_SPEC or not scope.spelling:
+            return False
+        return not _ANONYMOUS.search(scope.spelling) and self.written(scope)
 
     def add(self, kind: str, name: str, cursor: Any) -> None:
         extent = cursor.extent
         qualified = ".".join([*self.scope(cursor), name])
         if not self.written(cursor):
-            self.ignored.append([name, extent.start.line])
+            self.ignored += [[one, extent.start.line] for one in (name, self.macro(cursor))]
             return
         self.symbols.append([kind, qualified, extent.start.line, extent.end.line])
+
+    def macro(self, cursor: Any) -> str:
+        """Return the name of the macro that makes *cursor*."""
+        word = _WORD.match(self.source, cursor.extent.start.offset)
+        return word[0].decode() if word else ""
+
+    def operator(self, cursor: Any) -> str:
+        """Return the name of an operator as it is written: what it converts to may be an alias."""
+        text = self.source[cursor.location.offset : cursor.extent.end.offset]
+        match = _OPERATOR.match(text)
+        return " ".join(match[0].decode().split()) if match else str(cursor.spelling)
 
     def ending(self, cursor: Any) -> str:
         written = self.source[cursor.extent.start.offset : cursor.extent.end.offset]
@@ -115,7 +152,9 @@ class Reader:
         parent = cursor.semantic_parent
         method = parent is not None and parent.kind in OWNERS
         name = cursor.spelling
-        if not name.startswith("operator"):
+        if cursor.kind == K.CONVERSION_FUNCTION or name.startswith("operator "):
+            name = self.operator(cursor)
+        elif not _IS_OPERATOR.match(name):
             name = name.partition("<")[0]
         kind = "method" if method else "function"
         if method and name == parent.spelling.partition("<")[0]:
@@ -124,23 +163,42 @@ class Reader:
 
     def visit(self, cursor: Any) -> None:
         for child in cursor.get_children():
-            if not self.is_here(child):
+            if not self.is_here(child) or self.is_again(child):
                 continue
             if child.kind in FUNCTIONS:
                 self.function(child)
             elif child.kind in TYPES:
-                anonymous = not child.spelling or "(" in child.spelling
+                anonymous = not child.spelling or _ANONYMOUS.search(child.spelling)
                 if child.is_definition() and not anonymous:
                     self.add(self.keyword(child), child.spelling.partition("<")[0], child)
-            elif child.kind == K.NAMESPACE and child.spelling:
+            elif child.kind == K.NAMESPACE and self.names(child):
                 self.add("namespace", child.spelling, child)
             elif child.kind in ALIASES:
                 self.add("type", child.spelling, child)
             elif child.kind == K.MACRO_DEFINITION:
-                is_function = LIB.clang_Cursor_isMacroFunctionLike(child)
+                end = child.location.offset + len(child.spelling.encode())
+                is_function = self.source[end : end + 1] == b"("
                 self.add("macro" if is_function else "constant", child.spelling, child)
             if child.kind != K.TYPE_ALIAS_TEMPLATE_DECL:  # its child is the same alias again
+                self.namespaces += [child] * (child.kind == K.NAMESPACE)
                 self.visit(child)
+                del self.namespaces[len(self.namespaces) - (child.kind == K.NAMESPACE) :]
+
+    def is_again(self, cursor: Any) -> bool:
+        """Say whether a type was seen: one that declares variables is a child of each."""
+        if cursor.kind not in TYPES:
+            return False
+        key = (str(cursor.kind), cursor.extent.start.offset, cursor.extent.end.offset)
+        if key in self.seen:
+            return True
+        self.seen.add(key)
+        return False
+
+    def names(self, namespace: Any) -> bool:
+        """Say whether a namespace is one to list: the `a` of `a::b` is not."""
+        after = namespace.location.offset + len(namespace.spelling.encode())
+        rest = self.source[after : after + 100].lstrip()
+        return bool(namespace.spelling) and not rest.startswith(b"::")
 
     def keyword(self, cursor: Any) -> str:
         """A template of a struct is a class to libclang."""
@@ -148,7 +206,10 @@ class Reader:
             words = [t.spelling for t in cursor.get_tokens()]
             depth = 0
             for at, word in enumerate(words):
-                depth += word.count("<") - word.count(">") if word in {"<", ">", ">>"} else 0
+                if word in {"(", ")"}:
+                    depth += 100 if word == "(" else -100
+                elif word in {"<", ">", ">>"} and depth < 100:
+                    depth += word.count("<") - word.count(">")
                 if depth == 0 and word in {"class", "struct", "union"} and at:
                     return str(word)
         return TYPES[cursor.kind]
@@ -156,14 +217,20 @@ class Reader:
 
 def read(index: Any, path: str) -> dict[str, Any]:
     include = [f"-I{one}" for one in os.environ.get("CPP_INCLUDE", "").split(":") if one]
+    flags = shlex.split(os.environ.get("CPP_FLAGS", "-std=c++20"))
     unit = index.parse(
         path,
-        args=["-x", "c++", "-std=c++20", "-ferror-limit=0", *include],
-        options=cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD,
+        args=["-x", "c++", "-ferror-limit=0", *include, *flags],
+        options=cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD
+        | cindex.TranslationUnit.PARSE_INCOMPLETE
+        | KEEP_GOING,
     )
-    serious = [d for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
-    if serious:
-        return {"error": serious[0].spelling}
+    for problem in unit.diagnostics:
+        file = problem.location.file
+        if problem.severity < cindex.Diagnostic.Error or _MISSING in problem.spelling:
+            continue
+        if file is None or file.name == path:
+            return {"error": f"{problem.location.line}: {problem.spelling}"}
     with open(path, "rb") as file:  # noqa: PTH123
         reader = Reader(file.read(), path)
     reader.visit(unit.cursor)

@@ -13,8 +13,8 @@ from aiex.assistant.project import ProjectReader
 from aiex.cluster import Store
 from aiex.cluster.local import SqliteStore
 from aiex.context import TABLES, AnalysisCache, DigestCache
-from aiex.core import EventBody, Principal, Request, RunOptions
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.core import Actor, EventBody, Principal, Request, RunOptions
+from aiex.sandbox import AuditLog, FilePolicy, Files
 from aiex.testing.clock import FakeClock
 
 

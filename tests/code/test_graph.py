@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiex.code import cycles, import_graph, language_of, read_facts
+from aiex.code import FileFacts, cycles, import_graph, language_of, read_facts
 
 
 def edges(files: dict[str, str], *, eager: bool = False) -> dict[str, set[str]]:
@@ -121,3 +125,91 @@ def test_a_chain_of_ten_thousand_files_is_no_problem() -> None:
     chain["10000"] = {"0"}
     (group,) = cycles(chain)
     assert len(group) == 10_001
+
+
+def work_of(act: Callable[[], object]) -> int:
+    """Return how many calls *act* makes, of Python functions and of built-in ones."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        ("/same.h", '#include "same.h"\n#include "{other}/same.h"\n#include "none.h"\n'),
+        ("/same.py", "import same\nimport {other}.same\n"),
+        ("/Same.java", "import Same;\nimport {other}.*;\nimport java.util.*;\n"),
+        ("/same.ex", "defmodule Same do\n  alias Same\nend\n"),
+    ],
+    ids=["C++", "Python", "Java", "Elixir"],
+)
+def test_many_files_of_one_name_are_found_with_work_that_grows_as_they_do(
+    ending: str, text: str
+) -> None:
+    def tree(size: int) -> dict[str, FileFacts]:
+        files = {}
+        for at in range(size):
+            language = language_of(ending, b"")
+            assert language is not None
+            source = text.replace("{other}", f"d{(at + 1) % size}").encode()
+            files[f"d{at}/deep{ending}"] = read_facts(source, language)
+        return files
+
+    small, large = tree(100), tree(400)
+
+    assert work_of(lambda: import_graph(large)) < 5 * work_of(lambda: import_graph(small))
+    assert sum(map(len, import_graph(large).edges.values())) <= 3 * len(large)
+
+
+def test_of_several_files_of_one_name_the_nearest_is_meant() -> None:
+    found = edges(
+        {
+            "one/lib/util.h": "",
+            "two/lib/util.h": "",
+            "two/src/deep/main.cc": '#include "lib/util.h"\n',
+            "other/main.cc": '#include "lib/util.h"\n',
+            "one/util.py": "",
+            "two/util.py": "",
+            "two/app/run.py": "import util\n",
+            "one/src/shop/Cart.java": "package shop;\n",
+            "two/src/shop/Cart.java": "package shop;\n",
+            "two/src/web/Main.java": "package web;\nimport shop.Cart;\n",
+        }
+    )
+    assert found == {
+        "two/src/deep/main.cc": {"two/lib/util.h"},
+        "other/main.cc": {"one/lib/util.h"},
+        "two/app/run.py": {"two/util.py"},
+        "two/src/web/Main.java": {"two/src/shop/Cart.java"},
+    }
+
+
+def test_a_wildcard_means_the_types_of_that_package_alone() -> None:
+    assert edges(
+        {
+            "src/shop/Main.java": "package shop;\nimport shop.cart.*;\n",
+            "src/shop/cart/Cart.java": "package shop.cart;\n",
+            "src/shop/cart/deep/Box.java": "package shop.cart.deep;\n",
+        }
+    ) == {"src/shop/Main.java": {"src/shop/cart/Cart.java"}}
+
+
+def test_packages_of_very_many_files_do_not_make_edges_by_the_square() -> None:
+    go = read_facts(b'package p\nimport "example.com/shop/p"\n', "go")
+    files = {f"p/{at:04}.go": go for at in range(1500)}
+
+    graph = import_graph(files)
+
+    assert sum(map(len, graph.edges.values())) < 600_000
+    assert graph.edges["p/1400.go"] == {"p/0000.go"}

@@ -328,9 +328,7 @@ def test_any_bytes_give_an_answer_or_a_reason(path: str, data: bytes | str) -> N
 
 
 @given(
-    names=st.lists(
-        st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True), unique=True, max_size=30
-    )
+    names=st.lists(st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True), unique=True, max_size=30)
 )
 def test_each_requirement_is_found_on_its_own_line(names: list[str]) -> None:
     text = "".join(f"{name}>=1\n" for name in names)

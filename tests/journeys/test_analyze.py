@@ -306,9 +306,9 @@ def test_since_bounds_the_history(cli: Cli) -> None:
 
 
 def reads(cli: Cli) -> list[str]:
-    log = Path(cli.env["HOME"]) / ".local/state/aiex/audit/audit.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    records = [json.loads(line)["record"] for line in lines]
+    segments = sorted((Path(cli.env["HOME"]) / ".local/state/aiex/audit").glob("*.jsonl"))
+    lines = [line for segment in segments for line in segment.read_text().splitlines()]
+    records = [json.loads(line) for line in lines]
     return [record["path"] for record in records if record["op"] == "read"]
 
 

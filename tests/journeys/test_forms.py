@@ -74,6 +74,10 @@ BADLY = {
     "config set": (("config", "set", "cli.color", "green"), 2),
     "doctor": (("doctor", "--quik"), 2),
     "completion": (("completion", "csh"), 2),
+    "audit tail": (("audit",), 2),
+    "audit search": (("audit", "search", "cart"), 2),
+    "audit verify": (("audit", "verify"), 2),
+    "audit export": (("audit", "export"), 2),
     "help": (("help", "explian"), 2),
     "aiex": (("explian",), 2),
 }

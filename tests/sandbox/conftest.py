@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.core import Actor
+from aiex.sandbox import AuditLog, FilePolicy, Files
 
 ACTOR = Actor(user="tester", interface="cli")
 
@@ -52,11 +53,13 @@ class Place:
 
     @property
     def log(self) -> Path:
-        return self.state / "audit" / "audit.jsonl"
+        """The one segment that a test fills."""
+        (segment,) = (self.state / "audit").glob("*.jsonl")
+        return segment
 
     def records(self) -> list[dict[str, Any]]:
         lines = self.log.read_text("ascii").splitlines()
-        return [json.loads(line)["record"] for line in lines]
+        return [json.loads(line) for line in lines]
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiex.core import NotFoundError, RefusedError
-from aiex.sandbox import Actor, AuditLog, AuditRecord, audit
+from aiex.core import Actor, AuditRecord, NotFoundError, RefusedError, redacted
+from aiex.sandbox import AuditLog
+from aiex.sandbox.audit import log as audit_log
 
 ACTOR = Actor(user="tester", interface="cli")
 
@@ -26,8 +27,13 @@ def record(**fields: Any) -> AuditRecord:
     return AuditRecord(**{"op_id": "op", "kind": "op", "actor": ACTOR, "op": "read", **fields})
 
 
-def lines_of(log: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in log.read_text("ascii").splitlines()]
+def segment_of(directory: Path) -> Path:
+    (segment,) = directory.glob("*.jsonl")
+    return segment
+
+
+def lines_of(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in segment_of(directory).read_text("ascii").splitlines()]
 
 
 def test_a_record_is_one_versioned_line_with_number_time_and_node(tmp_path: Path) -> None:
@@ -36,47 +42,38 @@ def test_a_record_is_one_versioned_line_with_number_time_and_node(tmp_path: Path
         log.record(record(path="a.py", bytes=3, sha256_before="ab"))
         log.record(record(op="write", kind="intent"))
 
-    assert lines_of(log.path) == [
+    lines = lines_of(tmp_path / "audit")
+    chain = [{name: line.pop(name) for name in ("key_id", "prev", "mac")} for line in lines]
+    assert chain[0]["prev"] == "0" * 64
+    assert chain[1]["prev"] == chain[0]["mac"]
+    head = {"v": 1, "ts": "2026-01-02T01:04:05.000678Z", "node": "n1", "op_id": "op"}
+    actor = {"user": "tester", "interface": "cli"}
+    assert lines == [
         {
-            "v": 1,
+            **head,
             "seq": 1,
-            "ts": "2026-01-02T01:04:05.000678+00:00",
-            "node": "n1",
-            "record": {
-                "op_id": "op",
-                "kind": "op",
-                "actor": {"user": "tester", "interface": "cli"},
-                "op": "read",
-                "path": "a.py",
-                "bytes": 3,
-                "sha256_before": "ab",
-            },
+            "kind": "op",
+            "actor": actor,
+            "op": "read",
+            "path": "a.py",
+            "bytes": 3,
+            "sha256_before": "ab",
         },
-        {
-            "v": 1,
-            "seq": 2,
-            "ts": "2026-01-02T01:04:05.000678+00:00",
-            "node": "n1",
-            "record": {
-                "op_id": "op",
-                "kind": "intent",
-                "actor": {"user": "tester", "interface": "cli"},
-                "op": "write",
-            },
-        },
+        {**head, "seq": 2, "kind": "intent", "actor": actor, "op": "write"},
     ]
 
 
-def test_the_log_is_private_and_made_with_its_folder(tmp_path: Path) -> None:
+def test_the_log_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with AuditLog(tmp_path / "a" / "b") as log:
-            pass
+            log.record(record())
     finally:
         os.umask(before)
 
-    assert log.path.stat().st_mode & 0o777 == 0o600
-    assert log.path.parent.stat().st_mode & 0o777 == 0o700
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "a" / "b").iterdir()}
+    assert modes == {0o600}
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
 @given(
@@ -89,16 +86,16 @@ def test_whatever_a_record_says_its_line_is_printable_ascii_and_says_it(
     tmp_path: Path, path: str, reason: str, argv: list[str]
 ) -> None:
     with AuditLog(tmp_path / "audit") as log:
-        size = log.path.stat().st_size
         log.record(record(path=path, reason=reason, argv=tuple(argv)))
 
-    raw = log.path.read_bytes()[size:]
+    raw = segment_of(tmp_path / "audit").read_bytes().splitlines(keepends=True)[-1]
     assert raw.endswith(b"\n")
     assert all(0x20 <= byte < 0x7F for byte in raw[:-1])
-    said = json.loads(raw)["record"]
-    plain = (said.get("path", ""), said.get("reason"), said.get("argv", []))
-    assert plain == (path, reason, argv) or audit.redacted("\n".join([path, reason, *argv])) != (
-        "\n".join([path, reason, *argv])
+    said = json.loads(raw)
+    plain = (said.get("path", ""), said.get("reason") or "", said.get("argv", []))
+    told = [text.encode("utf-8", "backslashreplace").decode() for text in (path, reason, *argv)]
+    assert plain == (told[0], told[1], told[2:]) or any(
+        redacted(text) != text for text in (path, reason, *argv)
     )
 
 
@@ -109,8 +106,9 @@ def test_a_name_cannot_write_a_line_of_its_own(tmp_path: Path, injected: str) ->
     with AuditLog(tmp_path / "audit") as log:
         log.record(record(path=injected), record(op="stat"))
 
-    first, second = lines_of(log.path)
-    assert (first["record"]["path"], first["seq"], second["seq"]) == (injected, 1, 2)
+    first, second = lines_of(tmp_path / "audit")
+    told = injected.encode("utf-8", "backslashreplace").decode()
+    assert (first["path"], first["seq"], second["seq"]) == (told, 1, 2)
 
 
 SECRETS = [
@@ -141,7 +139,7 @@ def test_what_looks_like_a_key_is_masked_wherever_it_stands(tmp_path: Path, secr
             )
         )
 
-    raw = log.path.read_text()
+    raw = segment_of(tmp_path / "audit").read_text()
     for line in secret.splitlines():
         assert line not in raw
     assert "[redacted]" in raw
@@ -153,8 +151,8 @@ def test_passwords_in_addresses_are_masked(tmp_path: Path) -> None:
     with AuditLog(tmp_path / "audit") as log:
         log.record(record(argv=("git", "clone", "https://me:hunter2@example.org/x.git")))
 
-    assert "hunter2" not in log.path.read_text()
-    assert "example.org/x.git" in log.path.read_text()
+    assert "hunter2" not in segment_of(tmp_path / "audit").read_text()
+    assert "example.org/x.git" in segment_of(tmp_path / "audit").read_text()
 
 
 @pytest.mark.parametrize(
@@ -162,20 +160,21 @@ def test_passwords_in_addresses_are_masked(tmp_path: Path) -> None:
     ["sketch-of-a-plan.md", "src/risk_model.py", "task-list", "AKIA.txt", "eyJ.py", "a:b@c"],
 )
 def test_honest_names_are_not_masked(plain: str) -> None:
-    assert audit.redacted(plain) == plain
+    assert redacted(plain) == plain
 
 
 def test_a_record_is_in_the_file_when_the_call_returns(tmp_path: Path) -> None:
     with AuditLog(tmp_path / "audit") as log:
         for number in range(1, 200):
             log.record(record())
-            assert log.path.read_bytes().count(b"\n") == number
+            assert segment_of(tmp_path / "audit").read_bytes().count(b"\n") == number
 
 
 WRITER = """
 import os, signal, sys, threading
 from pathlib import Path
-from aiex.sandbox import Actor, AuditLog, AuditRecord
+from aiex.core import Actor, AuditRecord
+from aiex.sandbox import AuditLog
 log = AuditLog(Path(sys.argv[1]), node=sys.argv[2])
 def write(thread):
     for number in range(int(sys.argv[3])):
@@ -200,91 +199,89 @@ def test_many_processes_and_threads_write_one_log(tmp_path: Path) -> None:
     ]
     codes = [process.wait() for process in processes]
 
-    lines = lines_of(tmp_path / "audit.jsonl")
+    lines = lines_of(tmp_path)
     assert codes == [0, -signal.SIGKILL, 0]
     assert [line["seq"] for line in lines] == list(range(1, 3 * 3 * count + 1))
     for node in range(3):
         for thread in range(3):
             mine = [
-                line["record"]["op_id"].split(":")[1]
+                line["op_id"].split(":")[1]
                 for line in lines
-                if line["node"] == f"n{node}" and line["record"]["op_id"].startswith(f"{thread}:")
+                if line["node"] == f"n{node}" and line["op_id"].startswith(f"{thread}:")
             ]
             assert mine == [str(number) for number in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("torn", "seq"),
-    [
-        (b'{"v":1,"seq":2,"ts":"20', 2),
-        (b"\xff\x00garbage", 2),
-        (b"x" * 300_000, 2),
-        (b'{"v":1,"seq":7}', 8),
-        (b'not json\n{"v":1,"seq":5}\n{"seq":', 6),
-    ],
+    "torn", [b'{"v":1,"seq":2,"ts":"20', b"\xff\x00garbage", b"x" * 300_000, b'no\n{"seq":5}\n{"s']
 )
-def test_a_torn_tail_stays_a_line_of_its_own_and_numbers_go_on(
-    tmp_path: Path, torn: bytes, seq: int
-) -> None:
+def test_a_torn_tail_stays_a_line_of_its_own_and_numbers_go_on(tmp_path: Path, torn: bytes) -> None:
     with AuditLog(tmp_path) as log:
         log.record(record())
-    with log.path.open("ab") as file:
+    with segment_of(tmp_path).open("ab") as file:
         file.write(torn)
 
     with AuditLog(tmp_path) as again:
         again.record(record(path="after"), record(path="last"))
 
-    raw = log.path.read_bytes().split(b"\n")
-    assert [json.loads(line)["seq"] for line in raw[-3:-1]] == [seq, seq + 1]
+    raw = segment_of(tmp_path).read_bytes().split(b"\n")
+    assert [json.loads(line)["seq"] for line in raw[-4:-1]] == [2, 3, 4]
+    assert json.loads(raw[-4])["op"] == "audit_repaired"
     assert torn.split(b"\n")[-1] in raw
 
 
-def test_an_intent_and_a_refusal_are_on_disk_at_once_and_others_in_batches(
+def test_what_changes_runs_or_is_refused_is_on_disk_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    fsync = os.fsync
-
-    def seen(handle: int) -> None:
-        synced.append(handle)
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", seen)
-    monkeypatch.setattr(audit, "_LONGEST_UNSYNCED", 1e9)
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    monkeypatch.setattr(audit_log, "_LONGEST_UNSYNCED", 3600.0)
     with AuditLog(tmp_path) as log:
-        for _ in range(63):
+        for _ in range(100):
             log.record(record())
         assert len(synced) == 0
-        log.record(record())
-        assert len(synced) == 1
         log.record(record(kind="intent"))
+        assert len(synced) == 1
+        log.record(record(op="exec"))
         assert len(synced) == 2
-        log.record(record(decision="deny"))
+        log.record(record())
+        log.flush()
+        log.flush()
         assert len(synced) == 3
-        log.record(record())
-        log.flush()
-        log.flush()
+        log.record(record(decision="deny"))
+        assert len(synced) == 3, "refusals in a row share a sync"
+        monkeypatch.setattr(audit_log, "_LONGEST_UNSYNCED", -1.0)
+        log.record(record(decision="deny"))
         assert len(synced) == 4
-        monkeypatch.setattr(audit, "_LONGEST_UNSYNCED", -1.0)
+        monkeypatch.setattr(audit_log, "_LONGEST_UNSYNCED", 3600.0)
         log.record(record())
-        assert len(synced) == 5
-        monkeypatch.setattr(audit, "_LONGEST_UNSYNCED", 1e9)
-        log.record(record())
-    assert len(synced) == 6
+    assert len(synced) == 5
 
 
-def test_a_log_that_somebody_removed_is_begun_again(tmp_path: Path) -> None:
+def test_every_record_is_on_disk_at_once_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with AuditLog(tmp_path, fsync=True) as log:
+        log.record(record())
+        log.record(record())
+        assert len(synced) == 2
+
+
+def test_a_log_that_somebody_removed_goes_on_in_a_file_that_has_a_name(tmp_path: Path) -> None:
     with AuditLog(tmp_path) as log:
         log.record(record(path="first"))
-        log.path.unlink()
+        segment_of(tmp_path).unlink()
         log.record(record(path="second"))
 
-    assert [line["record"]["path"] for line in lines_of(log.path)] == ["second"]
+    note, second = lines_of(tmp_path)
+    assert (note["op"], second["path"], second["seq"]) == ("audit_repaired", "second", 3)
 
 
 @pytest.mark.parametrize("what", ["folder", "pipe", "link", "file in the way"])
 def test_a_log_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -> None:
-    path = tmp_path / "audit" / "audit.jsonl"
+    path = tmp_path / "audit" / "head"
     if what == "file in the way":
         path.parent.write_bytes(b"")
     else:
@@ -297,8 +294,15 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path: Path, what: str) -> N
         path.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(RefusedError, match="audit log"):
-        AuditLog(tmp_path / "audit")
+        AuditLog(tmp_path / "audit").record(record())
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_segment_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    with AuditLog(tmp_path) as log:
+        os.mkfifo(tmp_path / "000000000001.jsonl")
+        with pytest.raises(RefusedError, match="no regular file"):
+            log.record(record())
 
 
 def test_a_log_whose_lock_is_never_given_back_is_refused_in_time(
@@ -306,15 +310,49 @@ def test_a_log_whose_lock_is_never_given_back_is_refused_in_time(
 ) -> None:
     import fcntl
 
-    monkeypatch.setattr(audit, "_LOCK_WAIT", 0.0)
-    with AuditLog(tmp_path) as log, log.path.open("ab") as other:
+    monkeypatch.setattr(audit_log, "_LONGEST_LOCK", 0.0)
+    with AuditLog(tmp_path) as log, (tmp_path / "lock").open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(RefusedError):
             log.record(record())
         fcntl.flock(other, fcntl.LOCK_UN)
         log.record(record(path="after"))
 
-    assert [line["record"]["path"] for line in lines_of(log.path)] == ["after"]
+    assert [line["path"] for line in lines_of(tmp_path)] == ["after"]
+
+
+class LateEvent(threading.Event):
+    """Is cleared only once it was set again, as by a thread that was held up in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sets = 0
+        self.set_again = threading.Event()
+
+    def set(self) -> None:
+        super().set()
+        self.sets += 1
+        if self.sets > 1:
+            self.set_again.set()
+
+    def clear(self) -> None:
+        self.set_again.wait(10)
+        super().clear()
+
+
+def test_closing_ends_a_thread_that_just_began_to_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_log, "_LONGEST_UNSYNCED", 0.0)
+    log = AuditLog(tmp_path)
+    log._later._asked = asked = LateEvent()
+    log.record(record())
+    closing = threading.Thread(target=log.close, daemon=True)
+    closing.start()
+    closing.join(20)
+
+    assert asked.sets == 2
+    assert not closing.is_alive()
 
 
 def test_a_closed_log_takes_no_record(tmp_path: Path) -> None:
@@ -339,4 +377,4 @@ def test_threads_that_share_a_log_share_its_numbers(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
 
-    assert [line["seq"] for line in lines_of(log.path)] == list(range(1, 401))
+    assert [line["seq"] for line in lines_of(tmp_path)] == list(range(1, 401))

@@ -356,7 +356,7 @@ def test_without_a_log_nothing_is_read_or_written(place: Place, opened: Open) ->
     files = opened()
     files.read("file")
     full = os.open("/dev/full", os.O_WRONLY)
-    handle = files._audit._handle
+    handle = files._audit._segment[1]
     whole = os.dup(handle)
     os.dup2(full, handle)  # the disk is full from now on
 
@@ -466,7 +466,4 @@ def test_records_name_the_root_by_its_digest_and_hold_no_content(
     raw = place.log.read_text("ascii")
     assert "CONTENT" not in raw
     assert str(place.root) not in raw
-    assert (
-        json.loads(raw.splitlines()[0])["record"]["root_id"]
-        == digest_of(os.fsencode(place.root))[:12]
-    )
+    assert json.loads(raw.splitlines()[0])["root_id"] == digest_of(os.fsencode(place.root))[:12]

@@ -62,8 +62,8 @@ CHILD = """
 import json, os, signal, sys
 from pathlib import Path
 import msgspec
-from aiex.core import FileEdit
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files, journal
+from aiex.core import Actor, FileEdit
+from aiex.sandbox import AuditLog, FilePolicy, Files, journal
 
 def main(base, edits, killed_at, unsupported, conflicts):
     calls = [0]
@@ -255,8 +255,8 @@ def test_kills_at_random_times_in_a_loop_leave_old_or_new(place: Place, unsuppor
 FLIP = """
 import sys
 from pathlib import Path
-from aiex.core import FileEdit, digest_of
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files, swap
+from aiex.core import Actor, FileEdit, digest_of
+from aiex.sandbox import AuditLog, FilePolicy, Files, swap
 if UNSUPPORTED:
     swap._try = lambda *_: False
 base = Path(sys.argv[1])

@@ -274,8 +274,8 @@ def test_deep_paths_are_read_and_handles_stay_few(place: Place, portable: bool) 
 MOUNTED = """
 import os, sys
 from pathlib import Path
-from aiex.core import PathRefusedError
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.core import Actor, PathRefusedError
+from aiex.sandbox import AuditLog, FilePolicy, Files
 base = Path(sys.argv[1])
 (base / "project" / "mounted" / "file").write_bytes(b"x")
 with AuditLog(base / "state") as log:

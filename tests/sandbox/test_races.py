@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.sandbox.naive import NaiveFiles
 
-from aiex.core import AiexError, FileEdit
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.core import Actor, AiexError, FileEdit
+from aiex.sandbox import AuditLog, FilePolicy, Files
 
 SECRET, INSIDE = b"SECRET", b"INSIDE"
 MEMORY = Path("/dev/shm")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aiex.core import (
+    Actor,
     AiexError,
     ConfigurationError,
     FileEdit,
@@ -19,7 +20,7 @@ from aiex.core import (
     UsageError,
     digest_of,
 )
-from aiex.sandbox import Actor, FilePolicy, Files
+from aiex.sandbox import FilePolicy, Files
 from aiex.sandbox.roots import Root
 
 if TYPE_CHECKING:

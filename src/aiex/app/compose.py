@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import platform
 import random
 import re
 import sys
@@ -31,10 +32,10 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import Request, StoreError
+from aiex.core import Actor, Request, StoreError
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.sandbox import Anchor, AuditLog, FileAnchor, FilePolicy, Files
 
 if TYPE_CHECKING:
     from aiex.assistant.models import Models
@@ -117,7 +118,13 @@ class House:
         key = (request.root or "", request.id)
         if key not in self._files:
             if self._audit is None:
-                self._audit = AuditLog(self.places.audit, now=self.clock.now)
+                self._audit = AuditLog(
+                    self.places.audit,
+                    node=platform.node(),
+                    now=self.clock.now,
+                    anchor=self.anchor(),
+                    fsync=self.settings.state.fsync,
+                )
             policy = self.settings.sandbox
             principal = request.principal
             self._files[key] = Files(
@@ -142,8 +149,14 @@ class House:
 
     def _own_files(self) -> list[Path]:
         """Return what decides about the sandbox or is looked after by Aiex, besides the state."""
-        user = user_file_or_none(self.env)
-        return [self.places.models, *([] if user is None else [user])]
+        user, anchor = user_file_or_none(self.env), self.settings.state.audit_anchor
+        named = [] if anchor is None else [Path(anchor).expanduser().absolute()]
+        return [self.places.models, *named, *([] if user is None else [user])]
+
+    def anchor(self) -> Anchor | None:
+        """Return where the checkpoints of the audit log go; `None` for beside it."""
+        path = self.settings.state.audit_anchor
+        return None if path is None else FileAnchor(Path(path).expanduser().absolute())
 
     def coordinator(self) -> Coordinator:
         """Return what asks models."""

@@ -164,6 +164,14 @@ class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     models: Annotated[
         str | None, _meta("Folder of the embedded models; absent: the system's.", user=True)
     ] = None
+    audit_anchor: Annotated[
+        str | None,
+        _meta(
+            "File that the signed checkpoints of the audit log are appended to, best on another "
+            "machine's disk: it shows when an older state was put back. Absent: beside the log.",
+            user=True,
+        ),
+    ] = None
     fsync: Annotated[
         bool,
         _meta(

@@ -38,7 +38,11 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "model": _model,
     }
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
-    return {**openers, "doctor": lambda: doctor_of(house, house.store)}
+    return {
+        **openers,
+        "audit": partial(_audit, house),
+        "doctor": lambda: doctor_of(house, house.store),
+    }
 
 
 class _Recovering:
@@ -165,6 +169,12 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
         sources=house.sources,
         problem=house.problem,
     )
+
+
+def _audit(house: House) -> Verb[Any]:
+    from aiex.assistant.audit import AuditVerb
+
+    return AuditVerb(house.places.audit, anchor=house.anchor())
 
 
 def _model(house: House) -> Verb[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import PurePosixPath
 
@@ -13,6 +13,8 @@ from aiex.code.values import FileFacts, Import
 __all__ = ["ImportGraph", "cycles", "import_graph"]
 
 _JS = frozenset({"javascript", "typescript", "tsx"})
+_DEEPEST_NAME = 32  # a name of more parts is found only by its whole path
+_MOST_PACKAGE_EDGES = 500_000
 _JS_ENDINGS = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".mts", ".cts", ".d.ts")
 
 
@@ -35,7 +37,11 @@ def import_graph(files: Mapping[str, FileFacts]) -> ImportGraph:
 
     Python packages are found wherever they stand (`src/`, a folder of a monorepo); JavaScript
     and TypeScript by relative path; Go by the folder that an import path ends in; Rust by `mod`
-    and `crate::`; Java and Elixir by the names that files define; C++ by quoted path.
+    and `crate::`; Java and Elixir by the names that files define; C++ by quoted path. Of several
+    files that an import could mean it is the nearest: the one with which the importer shares most
+    folders. The work grows with the size of *files*, whatever they are named. Where imports of
+    whole packages (Go, `import x.*` in Java) would make over 500,000 edges, each further one
+    means the package's first file.
 
     Args:
         files: Facts by path, relative to the root, with `/`.
@@ -113,13 +119,60 @@ def _pop_group(stack: list[str], on_stack: set[str], until: str) -> list[str]:
             return group
 
 
+class _Nearest:
+    """The files of each name, and which of them is nearest to a path.
+
+    For a name with several files the nearest below each folder is kept once it is asked for, so
+    that every further look-up costs the depth of a path, however many files have the name.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[str, list[str]] = {}
+        self._below: dict[str, dict[str, str]] = {}
+
+    def add(self, name: str, path: str) -> None:
+        self._files.setdefault(name, []).append(path)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def find(self, name: str, path: str) -> str:
+        """Return the file called *name* that shares most folders with *path*.
+
+        Then the shortest one, then the first in order.
+
+        Raises:
+            KeyError: There is none.
+        """
+        files = self._files[name]
+        if len(files) == 1:
+            return files[0]
+        below = self._below.get(name)
+        if below is None:
+            below = self._below[name] = {}
+            for file in sorted(files, key=lambda file: (len(file), file)):
+                for folder in _folders_of(file):
+                    below.setdefault(folder, file)
+        return next(below[folder] for folder in _folders_of(path) if folder in below)
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    """Yield the folders around *path*, innermost first, at last the root as `""`."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
 class _Finder:
     """Finds the files that an import means."""
 
     def __init__(self, files: Mapping[str, FileFacts]) -> None:
         self._paths = frozenset(files)
         self._python = _python_modules(p for p, f in files.items() if f.language == "python")
-        self._names = _defined_names(files)
+        self._java, self._java_packages = _java_types(files)
+        self._elixir = _elixir_modules(files)
+        self._included = _included_files(files)
+        self._edges_left = _MOST_PACKAGE_EDGES
         self._folders: dict[str, list[str]] = {}
         for path, facts in files.items():
             if facts.language == "go" and not path.endswith("_test.go"):
@@ -136,7 +189,16 @@ class _Finder:
             return self._in_rust(path, imported)
         if language == "cpp":
             return self._in_cpp(path, imported)
-        return self._by_name(language, imported)
+        if language == "java":
+            return self._in_java(path, imported)
+        name = imported.target
+        return {self._elixir.find(name, path)} if name in self._elixir else set()
+
+    def _package(self, files: Sequence[str]) -> set[str]:
+        if len(files) > self._edges_left:
+            return set(files[:1])
+        self._edges_left -= len(files)
+        return set(files)
 
     def _in_python(self, path: str, imported: Import) -> set[str]:
         base = imported.target
@@ -150,9 +212,9 @@ class _Finder:
         targets: set[str] = set()
         for name in imported.names or ("",):
             dotted = f"{base}.{name}" if name else base
-            found = self._python.get(dotted) or self._python.get(base)
+            found = next((one for one in (dotted, base) if one in self._python), None)
             if found is not None:
-                targets.add(_nearest(found, path))
+                targets.add(self._python.find(found, path))
         return targets
 
     def _python_at(self, folder: str, base: str, imported: Import) -> set[str]:
@@ -187,7 +249,7 @@ class _Finder:
         for start in range(len(parts)):
             folder = "/".join(parts[start:])
             if folder in self._folders and (start > 0 or "." not in parts[0]):
-                return set(self._folders[folder])
+                return self._package(self._folders[folder])
         return set()
 
     def _in_rust(self, path: str, imported: Import) -> set[str]:
@@ -219,29 +281,25 @@ class _Finder:
         beside = _join(str(PurePosixPath(path).parent), imported.target)
         if beside in self._paths:
             return {beside}
-        ending = f"/{imported.target}"
-        found = sorted(p for p in self._paths if p == imported.target or p.endswith(ending))
-        return {_nearest(found, path)} if found else set()
+        if imported.target in self._included:
+            return {self._included.find(imported.target, path)}
+        return set()
 
-    def _by_name(self, language: str, imported: Import) -> set[str]:
+    def _in_java(self, path: str, imported: Import) -> set[str]:
         name = imported.target
-        names = self._names.get("java" if language == "java" else "elixir", {})
-        if imported.names == ("*",) and language == "java":
-            prefix = f"{name}."
-            return {p for n, paths in names.items() if n.startswith(prefix) for p in paths}
+        if imported.names == ("*",) and name in self._java_packages:
+            return self._package(self._java_packages[name])
         while name:
-            if name in names:
-                return set(names[name])
-            if language != "java":
-                return set()
+            if name in self._java:
+                return {self._java.find(name, path)}
             name = name.rpartition(".")[0]
         return set()
 
 
-def _python_modules(paths: Iterable[str]) -> dict[str, list[str]]:
+def _python_modules(paths: Iterable[str]) -> _Nearest:
     """Return the files of each module name, for every folder that could be on the import path."""
     known = set(paths)
-    modules: dict[str, list[str]] = {}
+    modules = _Nearest()
     for path in known:
         parts = list(PurePosixPath(path).with_suffix("").parts)
         if parts[-1] == "__init__":
@@ -252,35 +310,53 @@ def _python_modules(paths: Iterable[str]) -> dict[str, list[str]]:
         start = len(folders)
         while start > 0 and "/".join([*folders[:start], "__init__.py"]) in known:
             start -= 1
-        for begin in range(start + 1):
+        for begin in {0, *range(max(0, len(parts) - _DEEPEST_NAME), start + 1)}:
             if parts[begin:]:
-                modules.setdefault(".".join(parts[begin:]), []).append(path)
+                modules.add(".".join(parts[begin:]), path)
     return modules
 
 
-def _defined_names(files: Mapping[str, FileFacts]) -> dict[str, dict[str, list[str]]]:
-    names: dict[str, dict[str, list[str]]] = {"java": {}, "elixir": {}}
+def _included_files(files: Mapping[str, FileFacts]) -> _Nearest:
+    """Return the files of each quoted path that some file includes."""
+    wanted = {
+        imported.target
+        for facts in files.values()
+        if facts.language == "cpp"
+        for imported in facts.imports
+    }
+    found = _Nearest()
+    for path in files if wanted else ():
+        parts = path.split("/")
+        for begin in {0, *range(max(0, len(parts) - _DEEPEST_NAME), len(parts))}:
+            ending = "/".join(parts[begin:])
+            if ending in wanted:
+                found.add(ending, path)
+    return found
+
+
+def _java_types(files: Mapping[str, FileFacts]) -> tuple[_Nearest, dict[str, list[str]]]:
+    """Return the files of each type's name, and those of each package."""
+    types = _Nearest()
+    packages: dict[str, list[str]] = {}
     for path, facts in files.items():
-        if facts.language == "java":
-            folder = PurePosixPath(path).parent.parts
-            stem = PurePosixPath(path).stem
-            for start in range(len(folder) + 1):
-                dotted = ".".join([*folder[start:], stem])
-                names["java"].setdefault(dotted, []).append(path)
-        elif facts.language == "elixir":
-            for symbol in facts.symbols:
-                if symbol.kind in {"module", "protocol"}:
-                    names["elixir"].setdefault(symbol.qualified_name, []).append(path)
-    return names
+        if facts.language != "java":
+            continue
+        folder = PurePosixPath(path).parent.parts
+        for begin in {0, *range(max(0, len(folder) - _DEEPEST_NAME), len(folder) + 1)}:
+            package = ".".join(folder[begin:])
+            packages.setdefault(package, []).append(path)
+            types.add(".".join([*folder[begin:], PurePosixPath(path).stem]), path)
+    return types, packages
 
 
-def _nearest(candidates: Sequence[str], path: str) -> str:
-    """Return the candidate that shares the longest beginning with *path*."""
-
-    def shared(candidate: str) -> int:
-        return next((n for n, (a, b) in enumerate(zip(candidate, path, strict=False)) if a != b), 0)
-
-    return min(candidates, key=lambda candidate: (-shared(candidate), len(candidate), candidate))
+def _elixir_modules(files: Mapping[str, FileFacts]) -> _Nearest:
+    modules = _Nearest()
+    for path, facts in files.items():
+        if facts.language == "elixir":
+            names = {s.qualified_name for s in facts.symbols if s.kind in {"module", "protocol"}}
+            for name in names:
+                modules.add(name, path)
+    return modules
 
 
 def _join(folder: str, relative: str) -> str:

@@ -24,7 +24,7 @@ __all__ = [
     "read_facts",
 ]
 
-FACTS_VERSION = 3
+FACTS_VERSION = 4
 """Version of what `read_facts` finds; another version is another cache entry."""
 
 MAX_PARSE_BYTES = 2 << 20

@@ -192,6 +192,13 @@ class Walk:
         index = self._scopes[-1].index if self._scopes else None
         return self.symbols[index].kind if index is not None else None
 
+    def around(self, kind: SymbolKind) -> str | None:
+        """Return the qualified name of the innermost definition of *kind* around the walk."""
+        for scope in reversed(self._scopes):
+            if scope.index is not None and self.symbols[scope.index].kind == kind:
+                return scope.name
+        return None
+
     @property
     def function(self) -> str | None:
         """Qualified name of the innermost function that the walk is in."""

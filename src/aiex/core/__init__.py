@@ -2,12 +2,23 @@
 
 from aiex.core.arguments import (
     AnalyzeArguments,
+    AuditArguments,
     ChangeArguments,
     CreateModuleArguments,
     CreateProjectArguments,
     DoctorArguments,
     ExplainArguments,
     ModelArguments,
+)
+from aiex.core.audit import (
+    Actor,
+    AuditLine,
+    AuditQuery,
+    AuditRecord,
+    AuditResult,
+    Damage,
+    DamageKind,
+    Verification,
 )
 from aiex.core.edits import (
     FileEdit,
@@ -104,6 +115,11 @@ from aiex.core.messages import (
     ToolResultPart,
     Usage,
 )
+from aiex.core.redaction import (
+    MASK,
+    Redactor,
+    redacted,
+)
 from aiex.core.results_analyze import (
     AnalyzeResult,
     ComplexFunction,
@@ -169,13 +185,20 @@ from aiex.core.types import (
 from aiex.core.words import nearest
 
 __all__ = [
+    "MASK",
     "OUTCOMES",
     "REQUEST_SCHEMA",
     "SEVERITIES",
     "TERMINAL",
+    "Actor",
     "AiexError",
     "AnalyzeArguments",
     "AnalyzeResult",
+    "AuditArguments",
+    "AuditLine",
+    "AuditQuery",
+    "AuditRecord",
+    "AuditResult",
     "AuthenticationError",
     "BudgetError",
     "CallSite",
@@ -198,6 +221,8 @@ __all__ = [
     "CreateModuleResult",
     "CreateProjectArguments",
     "CreateProjectResult",
+    "Damage",
+    "DamageKind",
     "DeadlineError",
     "Delta",
     "Dependency",
@@ -265,6 +290,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningPart",
     "ReasoningText",
+    "Redactor",
     "RefusalDelta",
     "RefusalPart",
     "RefusedError",
@@ -297,6 +323,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "UsageTotal",
+    "Verification",
     "Vulnerability",
     "When",
     "at_least",
@@ -306,6 +333,7 @@ __all__ = [
     "nearest",
     "new_id",
     "outcome_of",
+    "redacted",
     "unified_diff",
     "with_ids",
 ]

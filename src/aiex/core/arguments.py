@@ -6,10 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from aiex.core.audit import AuditQuery
 from aiex.core.findings import Severity
 
 __all__ = [
     "AnalyzeArguments",
+    "AuditArguments",
     "ChangeArguments",
     "CreateModuleArguments",
     "CreateProjectArguments",
@@ -146,6 +148,27 @@ class ModelArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     name: str | None = None
     url: str | None = None
     sha256: str | None = None
+
+
+class AuditArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with the audit log.
+
+    Attributes:
+        action: Show the newest records (`tail`), those that something is true of (`search`),
+            check that all are as they were written (`verify`), or write them out (`export`).
+        query: Which records; for `tail`, `search` and `export`.
+        most: Most records that `tail` and `search` show.
+        since_seq: Number of the first record that `verify` and `export` look at.
+        anchor: File that the checkpoints were sent to, for `verify`; `None` for the configured one.
+        form: What `export` writes, a JSON object a line: `ocsf` events, or the records as they are.
+    """
+
+    action: Literal["tail", "search", "verify", "export"]
+    query: AuditQuery = AuditQuery()
+    most: int = 20
+    since_seq: int = 1
+    anchor: str | None = None
+    form: Literal["ocsf", "raw"] = "ocsf"
 
 
 class DoctorArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,9 +1,21 @@
 """The only room that touches a user's files and runs a command on a user's project."""
 
-from aiex.sandbox.audit import (
-    Actor,
+from aiex.sandbox.audit.checkpoint import (
+    Anchor,
+    FileAnchor,
+)
+from aiex.sandbox.audit.log import (
     AuditLog,
-    AuditRecord,
+)
+from aiex.sandbox.audit.ocsf import (
+    ocsf_event,
+)
+from aiex.sandbox.audit.search import (
+    last_records,
+    matching_lines,
+)
+from aiex.sandbox.audit.verify import (
+    verify_log,
 )
 from aiex.sandbox.files import (
     Files,
@@ -49,14 +61,14 @@ from aiex.sandbox.walk import (
 
 __all__ = [
     "Access",
-    "Actor",
+    "Anchor",
     "Applied",
     "AuditLog",
-    "AuditRecord",
     "ChangeJournal",
     "Churn",
     "Command",
     "CommandResult",
+    "FileAnchor",
     "FileContent",
     "FileLines",
     "FilePolicy",
@@ -71,9 +83,13 @@ __all__ = [
     "Target",
     "Written",
     "isolation_status",
+    "last_records",
+    "matching_lines",
+    "ocsf_event",
     "printable",
     "protected_by",
     "run_command",
     "split_path",
+    "verify_log",
     "walk",
 ]

@@ -21,7 +21,9 @@ from typing import Literal, Self
 import msgspec
 
 from aiex.core import (
+    Actor,
     AiexError,
+    AuditRecord,
     ConflictError,
     FileEdit,
     NotFoundError,
@@ -29,7 +31,7 @@ from aiex.core import (
     RefusedError,
     UsageError,
 )
-from aiex.sandbox.audit import Actor, AuditLog, AuditRecord
+from aiex.sandbox.audit.log import AuditLog
 from aiex.sandbox.journal import Applied, Recovered, Target
 from aiex.sandbox.lines import FileLines, LineRange
 from aiex.sandbox.paths import printable

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from aiex.assistant.analyze.deps.collect import Collected, collect
-from aiex.sandbox import Actor, AuditLog, FilePolicy, Files
+from aiex.core import Actor
+from aiex.sandbox import AuditLog, FilePolicy, Files
 
 Collect = Callable[[Mapping[str, str | bytes]], Collected]
 

@@ -51,7 +51,7 @@ def parse(words: list[str]) -> None:
 def _words(line: str) -> list[str]:
     shown = re.split(r"\baiex(?= |$)", line, maxsplit=1)[1]
     words = shlex.split(shown.replace(')"', ""), comments=True)
-    return words[: next((n for n, word in enumerate(words) if word in {"|", "<", "&&"}), None)]
+    return words[: next((n for n, word in enumerate(words) if word in {"|", "<", ">", "&&"}), None)]
 
 
 @pytest.mark.parametrize("line", [*OVERVIEW, *DOCUMENTED])

@@ -7,25 +7,14 @@ import re
 from tree_sitter import Node
 
 from aiex.code.comments import doc_block_before, doc_lines_before
+from aiex.code.languages.cpp_macros import without_macros
 from aiex.code.scan import Handler, LanguageTable, Walk, text_of
 from aiex.code.values import SymbolKind
 
 __all__ = ["TABLE"]
 
+_OPERATOR = re.compile(r"\boperator\b")
 _GENERICS = re.compile(r"<[^<>]*>")
-_NO_SPACE = re.compile(rb"[^\s]")
-_EXPORT = re.compile(
-    rb"(\b(?:class|struct|union)\s+)([A-Z][A-Z0-9_]+(?:\([^()\n]*\))?)"
-    rb"(?=\s+(?!final\b)[A-Za-z_][\w:]*(?:<[^<>{};]*>)?\s*(?:final\s*)?(?::(?!:)|\{))"
-)
-"""`class NAME_EXPORT Name {`."""
-_ALONE = re.compile(rb"(?m)(?<![\\,(=+|&])(?<=\n)[ \t]*[A-Z][A-Z0-9]*_[A-Z0-9_]*[ \t]*(?=\r?$)")
-"""A line with nothing but `NAME_BEGIN_NAMESPACE`."""
-_ATTRIBUTE = re.compile(
-    rb"(?m)(^[ \t]*(?:template[^;{}()\n]*>[ \t]*|static |inline |constexpr |virtual |explicit )*)"
-    rb"([A-Z][A-Z0-9]*_[A-Z0-9_]*)(?=[ \t]+[A-Za-z_~])"
-)
-"""`NAME_API void f()`; a line of a directive begins with `#`."""
 _WRAPPERS = frozenset(
     {
         "pointer_declarator",
@@ -70,15 +59,23 @@ def _function(walk: Walk, node: Node) -> None:
         written = text_of(declarator.child_by_field_name("declarator"))
         parameters = declarator.child_by_field_name("parameters")
     plain = _without_generics(written)
-    scope, _, name = plain.rpartition("::")
+    before, is_operator, name = _split_operator(plain)
+    scope = before.removesuffix("::")
+    if not is_operator:
+        scope, _, name = plain.rpartition("::")
     if not name.strip():
         return
-    in_class = walk.parent_kind in {"class", "struct", "union"}
+    if node.child_by_field_name("type") is None and name.isupper() and walk.function:
+        walk.open_function(name)  # a macro with a block, such as a loop
+        return
+    friend = _is_friend(node)
+    in_class = not friend and _is_member(node)
     kind: SymbolKind = "method" if in_class or scope else "function"
     owner = scope.rpartition("::")[2] or (walk.parent or "").rpartition(".")[2]
     if kind == "method" and name == owner:
         kind = "constructor"
-    parts = [part for part in (walk.parent, *scope.split("::")) if part]
+    around = walk.around("namespace") if friend else walk.parent  # a friend is no member
+    parts = [part for part in (around, *scope.split("::")) if part]
     walk.define(
         node,
         kind,
@@ -89,12 +86,42 @@ def _function(walk: Walk, node: Node) -> None:
         parameters=_count(parameters),
         is_public=True,
         within=".".join(parts) or None,
+        is_global=not parts,
     )
 
 
+def _is_member(node: Node) -> bool:
+    above = node.parent
+    while above is not None and (
+        above.type == "template_declaration" or above.type.startswith("preproc_")
+    ):
+        above = above.parent
+    return above is not None and above.type == "field_declaration_list"
+
+
+def _is_friend(node: Node) -> bool:
+    if node.parent is not None and node.parent.type == "friend_declaration":
+        return True
+    return any(
+        child.start_byte < declarator.start_byte and text_of(child) == "friend"
+        for declarator in node.children_by_field_name("declarator")
+        for child in node.children
+    )
+
+
+def _split_operator(name: str) -> tuple[str, bool, str]:
+    """Return what stands before the name of an operator, whether it is one, and that name."""
+    match = _OPERATOR.search(name)
+    if match is None:
+        return "", False, ""
+    written = re.sub(r"\s+", " ", name[match.start() :])
+    return name[: match.start()], True, re.sub(r"^operator (?=[^\w:])", "operator", written)
+
+
 def _without_generics(name: str) -> str:
-    if name.startswith("operator") or "::operator" in name:
-        return re.sub(r"\s+", " ", name)
+    scope, found, operator = _split_operator(name)
+    if found and scope.count("<") == scope.count(">"):
+        return f"{_without_generics(scope)}{operator}"
     previous = ""
     while previous != name:
         previous, name = name, _GENERICS.sub("", name)
@@ -152,8 +179,18 @@ def _alias(walk: Walk, node: Node) -> None:
 
 def _typedef(walk: Walk, node: Node) -> None:
     for declarator in node.children_by_field_name("declarator"):
-        if declarator.type == "type_identifier":
-            walk.define(node, "type", text_of(declarator), docstring=_doc(node), opens=False)
+        inner: Node | None = declarator
+        while inner is not None and inner.type != "type_identifier":
+            inner = inner.child_by_field_name("declarator") or next(
+                (
+                    child
+                    for child in inner.named_children
+                    if child.type.endswith(("declarator", "type_identifier"))
+                ),
+                None,
+            )
+        if inner is not None:
+            walk.define(node, "type", text_of(inner), docstring=_doc(node), opens=False)
 
 
 def _macro(walk: Walk, node: Node) -> None:
@@ -175,7 +212,9 @@ def _include(walk: Walk, node: Node) -> None:
 
 
 def _call(walk: Walk, node: Node) -> None:
-    walk.called(node, node.child_by_field_name("function"))
+    function = node.child_by_field_name("function")
+    if function is not None and function.type != "primitive_type":
+        walk.called(node, function)
 
 
 def _binary(walk: Walk, node: Node) -> None:
@@ -186,21 +225,6 @@ def _binary(walk: Walk, node: Node) -> None:
 def _case(walk: Walk, node: Node) -> None:
     if node.child_by_field_name("value") is not None:
         walk.branch()
-
-
-def _blank(match: re.Match[bytes]) -> bytes:
-    return _NO_SPACE.sub(b" ", match[0])
-
-
-def _blank_export(match: re.Match[bytes]) -> bytes:
-    return match[1] + _NO_SPACE.sub(b" ", match[2])
-
-
-def _prepare(source: bytes) -> bytes:
-    """Blank out macros that stand where the grammar expects none."""
-    source = _EXPORT.sub(_blank_export, source)
-    source = _ALONE.sub(_blank, source)
-    return _ATTRIBUTE.sub(_blank_export, source)
 
 
 TABLE = LanguageTable(
@@ -232,5 +256,5 @@ TABLE = LanguageTable(
         }
     ),
     opaque=frozenset({"string_literal", "raw_string_literal"}),
-    prepare=_prepare,
+    prepare=without_macros,
 )

@@ -20,7 +20,13 @@ _OWNERS = frozenset(
 )
 _PATH = re.compile(r"[\w$]+(?:\.[\w$]+)+")
 _EXPORTS = re.compile(r"^(?:module\.exports|exports)\.")
-_SIGNATURE = re.compile(rb"(?m)^([ \t]*)[ \t](?=<\w+(?:\s+extends\b|\s*[,>=]))")
+_SIGNATURE = re.compile(
+    rb"(?m)^([ \t]*)[ \t](?=<\s*(?:const\s+)?\w+(?:\s+extends\b|\s*[,>=])"
+    rb"|\[\w+: *\w+\] *\??:|\[Symbol\.\w+\] *[(:<])"
+)
+"""A line that begins with a signature that has no name, or none that is written plainly."""
+_HEAD = re.compile(rb"\b(?:class|function|type|interface)\s+[\w$]+\Z")
+_FARTHEST = 4000
 _LOGICAL = frozenset({"&&", "||", "??"})
 
 
@@ -277,11 +283,28 @@ def _prepare(source: bytes) -> bytes:
     """End signatures that only a line break ends: the grammar reads `T[K]` and `<K>()` as one."""
 
     def end(match: re.Match[bytes]) -> bytes:
-        before = source[max(0, match.start() - 200) : match.start()].rstrip()[-1:]
-        ends = before.isalnum() or before in b"])}>_'\"/"
-        return match[1] + b";" if before and ends else match[0]
+        before = _code_before(source, match.start())
+        ends = before[-1:].isalnum() or before[-1:] in b"])}>_'\"/`"
+        if not before or not ends or before.endswith(b"=>") or _HEAD.search(before):
+            return match[0]
+        return match[1] + b";"
 
     return _SIGNATURE.sub(end, source)
+
+
+def _code_before(source: bytes, end: int) -> bytes:
+    """Return the end of what stands before *end*, without space and comments at its end."""
+    before = source[max(0, end - _FARTHEST) : end].rstrip()
+    while True:
+        start = before.rfind(b"\n") + 1
+        comment = before.rfind(b"/*") if before.endswith(b"*/") else -1
+        if comment < 0 and before[start:].lstrip().startswith(b"//"):
+            comment = start
+        if comment < 0:
+            comment = before.find(b" //", start)
+        if comment < 0:
+            return before[-100:]
+        before = before[:comment].rstrip()
 
 
 TABLE = LanguageTable(

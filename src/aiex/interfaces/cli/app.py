@@ -24,6 +24,7 @@ COMMANDS = (
     "model",
     "config",
     "doctor",
+    "audit",
     "tasks",
     "gen",
     "completion",

@@ -19,6 +19,7 @@ HELP: dict[str, str] = {
         '  config      Read and change the settings.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
+        '  audit       What was done to files and what ran: show, search, verify and export it.\n'
         '  tasks       An overview of what people use Aiex for.\n'
         '  gen         Another name for create.\n'
         '  completion  Print the completion script of a shell: eval "$(aiex completion bash)".\n'
@@ -332,6 +333,71 @@ HELP: dict[str, str] = {
         'Usage: aiex doctor [OPTIONS]\n'
         '\n'
         '  Say what works here, and what to do about what does not; end with 1 at a problem.\n'
+    ),
+    'audit': (
+        'Usage: aiex audit [OPTIONS]\n'
+        '\n'
+        '  What was done to files and what ran: show, search, verify and export it.\n'
+        '\n'
+        'Commands:\n'
+        '  export  Write records out, a JSON object a line, for other security tools.\n'
+        '  search  Show the records that TEXT stands in and the options are true of.\n'
+        '  verify  Check that every record is there and as it was written: exit status 0; 1 if\n'
+        '          not, with the first bad record and what befell it; 2 without key or\n'
+        '          checkpoints.\n'
+        '\n'
+        'Options:\n'
+        '  -n, --most N  Most records to show: the newest.  [default: 20; 1<=x<=100000]\n'
+    ),
+    'audit export': (
+        'Usage: aiex audit export [OPTIONS]\n'
+        '\n'
+        '  Write records out, a JSON object a line, for other security tools.\n'
+        '\n'
+        'Options:\n'
+        '  --from SEQ               Begin with record SEQ.  [x>=1]\n'
+        '  --op OP                  What was done: read, apply, exec, scan ...\n'
+        "  --path PART              Part of the file's path.\n"
+        '  --user NAME              Who acted.\n'
+        '  --decision [allow|deny]  Whether it was allowed or refused.\n'
+        '  --op-id ID               The request that it belongs to.\n'
+        '  --since TIME             UTC, from TIME on: 2026-11-25, or with T10:30.\n'
+        '  --until TIME             UTC, before TIME.\n'
+        '  --form [ocsf|raw]        As OCSF events, or as they are.  [default: ocsf]\n'
+    ),
+    'audit search': (
+        'Usage: aiex audit search [OPTIONS] [TEXT]\n'
+        '\n'
+        '  Show the records that TEXT stands in and the options are true of.\n'
+        '\n'
+        'Options:\n'
+        '  --op OP                  What was done: read, apply, exec, scan ...\n'
+        "  --path PART              Part of the file's path.\n"
+        '  --user NAME              Who acted.\n'
+        '  --decision [allow|deny]  Whether it was allowed or refused.\n'
+        '  --op-id ID               The request that it belongs to.\n'
+        '  --since TIME             UTC, from TIME on: 2026-11-25, or with T10:30.\n'
+        '  --until TIME             UTC, before TIME.\n'
+        '  -n, --most N             Most records to show: the newest.  [default: 100;\n'
+        '                           1<=x<=100000]\n'
+    ),
+    'audit tail': (
+        'Usage: aiex audit tail [OPTIONS]\n'
+        '\n'
+        '  Show the newest records.\n'
+        '\n'
+        'Options:\n'
+        '  -n, --most N  Most records to show: the newest.  [default: 20; 1<=x<=100000]\n'
+    ),
+    'audit verify': (
+        'Usage: aiex audit verify [OPTIONS]\n'
+        '\n'
+        '  Check that every record is there and as it was written: exit status 0; 1 if not, with\n'
+        '  the first bad record and what befell it; 2 without key or checkpoints.\n'
+        '\n'
+        'Options:\n'
+        '  --from SEQ     Begin with record SEQ.  [x>=1]\n'
+        '  --anchor FILE  File that the checkpoints were sent to.\n'
     ),
     'tasks': (
         'Usage: aiex tasks [OPTIONS]\n'
