@@ -81,7 +81,7 @@ def test_every_verb_asked_this_way(way: str, portable: bool) -> None:
                 portable=portable,
             ) as files,
         ):
-            files.exists(".")  # the log opens its file with its first record
+            files.exists("file")  # the log opens its segment with the first record
             yield files
 
     with Yards(ours) as yards:

@@ -447,12 +447,11 @@ def test_every_change_is_on_the_record_before_and_after(place: Place, opened: Op
 def test_without_a_log_no_verb_does_anything(place: Place, opened: Open) -> None:
     (place.root / "file").write_bytes(b"old")
     files = opened()
+    files.read("file")
     full = os.open("/dev/full", os.O_WRONLY)
-    files.stat("file")
     handle = files._audit._segment[1]
     whole = os.dup(handle)
     os.dup2(full, handle)  # the disk is full from now on
-    os.close(full)
 
     for attempt in (
         lambda: files.write("file", b"new", overwrite=True),
@@ -468,6 +467,7 @@ def test_without_a_log_no_verb_does_anything(place: Place, opened: Open) -> None
             attempt()
     os.dup2(whole, handle)
     os.close(whole)
+    os.close(full)
     assert names_below(place.root) == ["file"]
     assert (place.root / "file").read_bytes() == b"old"
 

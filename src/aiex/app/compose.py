@@ -174,15 +174,16 @@ class House:
         """Return what writes down the commands of *request*."""
         return Account(self.audit(), actor=_actor_of(request), op_id=request.id)
 
+    def _own_files(self) -> list[Path]:
+        """Return what decides about the sandbox or is looked after by Aiex, besides the state."""
+        user, anchor = user_file_or_none(self.env), self.settings.state.audit_anchor
+        named = [] if anchor is None else [Path(anchor).expanduser().absolute()]
+        return [self.places.models, *named, *([] if user is None else [user])]
+
     def anchor(self) -> Anchor | None:
         """Return where the checkpoints of the audit log go; `None` for beside it."""
         path = self.settings.state.audit_anchor
         return None if path is None else FileAnchor(Path(path).expanduser().absolute())
-
-    def _own_files(self) -> list[Path]:
-        """Return what decides about the sandbox or is looked after by Aiex, besides the state."""
-        user = user_file_or_none(self.env)
-        return [self.places.models, *([] if user is None else [user])]
 
     def coordinator(self) -> Coordinator:
         """Return what asks models."""

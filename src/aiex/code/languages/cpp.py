@@ -115,7 +115,11 @@ def _split_operator(name: str) -> tuple[str, bool, str]:
     if match is None:
         return "", False, ""
     written = re.sub(r"\s+", " ", name[match.start() :])
-    return name[: match.start()], True, re.sub(r"^operator (?=[^\w:])", "operator", written)
+    return (
+        name[: match.start()],
+        True,
+        re.sub(r'^operator (?=[^\w:])|(?<="") ', lambda m: m[0].strip(), written),
+    )
 
 
 def _without_generics(name: str) -> str:

@@ -23,7 +23,7 @@ _NO_CODE = re.compile(
 _DIRECTIVE = re.compile(rb"(?m)^[ \t]*#[ \t]*(\w*)([^\n\\]*(?:\\(?:\r?\n)?[^\n\\]*)*)")
 _BRACKETS = re.compile(rb"[(){}\[\]]")
 _UNEXPECTED = frozenset({b"define", b"if", b"elif"})
-_COMMENT = re.compile(rb"/\*.*?\*/", re.DOTALL)
+_COMMENT = re.compile(rb"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _HEADER = re.compile(rb"(?<=\()\s*<[^<>\n]*>|//.*")
 _NESTED = 32
 _ELSEWHERE = re.compile(rb"WIN32|WIN64|MSC_|MSVC|CYGWIN|CUDA|_MSC\b|INTEL|BORLAND")
@@ -35,11 +35,11 @@ _MACRO = re.compile(
 _ARGUMENTS = re.compile(rb"[ \t]*\(")
 _NEXT = re.compile(rb"\s*(?:(\w+)|(::|->|\[\[|.))?", re.DOTALL)
 _CLASS_HEAD = re.compile(
-    rb"\s+(?:[A-Z][A-Z0-9_]+\s+)*(?!final\b)[A-Za-z_][\w:]*\s*(?:<[^{};]*?>)?\s*(?:final\s*)?"
+    rb"\s+(?:[A-Z][A-Z0-9_]+\s+){0,4}(?!final\b)[A-Za-z_][\w:]*\s*(?:<[^{};]{0,300}?>)?\s*(?:final\s*)?"
     rb"(?::(?!:)|\{)"
 )
 _FUNCTION_HEAD = re.compile(
-    rb"\s+(?:_{0,2}[A-Z][A-Z0-9_]+\s+)*(?:operator\b|~?[A-Za-z_][\w:~]*(?:<[^<>(){};]*>)?"
+    rb"\s+(?:_{0,2}[A-Z][A-Z0-9_]+\s+){0,4}(?:operator\b|~?[A-Za-z_][\w:~]*(?:<[^<>(){};]{0,300}>)?"
     rb"[\w:~]*\s*\()"
 )
 _TYPES = re.compile(
@@ -50,8 +50,8 @@ _EXTERN_C = re.compile(rb'extern\s*"[^"\n]*"\Z')
 _MISREAD = re.compile(
     rb"\b((?:inline|constexpr|consteval|static|extern)\s+)"
     rb"(?=(?:(?:inline|constexpr)\s+)?friend\b)"
-    rb"|(?<![\w.>:])((?:extern\s+)?template\b(?!\s*<)[^;{}]*;)"
-    rb"|\benum\s*(:[\w:\s]*)(?=\{)"
+    rb"|(?<![\w.>:])((?:extern\s+)?template\b(?!\s*<)[^;{}]{0,500};)"
+    rb"|\benum\s*(:[\w:\s]{0,80})(?=\{)"
 )
 """What the grammar does not know: `friend` not in front, many an explicit
 instantiation, the base of an enum without a name."""
@@ -78,6 +78,7 @@ _SPECIFIERS = frozenset(
     }
 )
 _AFTER = frozenset({b"const", b"noexcept", b"override", b"final", b"volatile", b"mutable"})
+_ENDS_OF_HEAD = frozenset({b"{", b";", b"=", b":", b"->"})
 _CONTROL = frozenset({b"if", b"while", b"for", b"switch", b"catch", b"constexpr"})
 _KEYWORDS = frozenset(
     {
@@ -206,13 +207,15 @@ class _Masker:
     def _read_template_heads(self) -> None:
         """Find the ends of template heads, and put a type where a macro is a parameter."""
         code = bytes(self._code)
+        left = 4 * len(code)  # heads inside of heads would be read again and again
         for match in _TEMPLATE.finditer(code):
             depth = 1
             at = match.end()
-            while depth:
+            while depth and left > 0:
                 mark = _ANGLES.search(code, at, match.start() + _LONGEST_HEAD)
                 if mark is None or mark[0] in b"{;":
                     break
+                left -= mark.end() - at + 10
                 at = mark.end()
                 if mark[0] == b"(":
                     at = self._pairs.get(mark.start(), at)
@@ -279,12 +282,16 @@ class _Masker:
             return _CLASS_HEAD.match(code, end) is not None
         if has_arguments and b"{" in code[start:end]:
             return False
+        if previous in _AFTER and mark in _ENDS_OF_HEAD:
+            return True
         if self._begins(before, previous):
             if word is not None:
                 if word == b"operator" and not has_arguments:
                     return _CONVERSION.match(code, end) is not None
                 return word not in _AFTER
             if mark == b"{":
+                if has_arguments and b'"' in code[start:end]:  # a test with a title
+                    self._blank(code.index(b"(", start) + 1, end - 1)
                 return not has_arguments
             if mark == b";" and has_arguments:
                 return _TYPES.search(code, start, end) is not None
@@ -319,7 +326,7 @@ class _Masker:
         if letter == ord(")") or previous in _AFTER:
             if letter == ord(")") and not self._is_head(before):
                 return False
-            return mark in {b"{", b";", b"=", b":", b"->"} or word in _AFTER or _is_macro(word)
+            return mark in _ENDS_OF_HEAD or word in _AFTER or _is_macro(word)
         if previous in _KEYWORDS:
             return False
         if word is not None:

@@ -200,6 +200,26 @@ def test_a_value_is_printed_as_one_types_it(
     assert _shown(config, result, capsys) == f"{shown}\n"
 
 
+@pytest.mark.parametrize(
+    ("user_only", "narrows", "says"),
+    [
+        (True, False, "set by you alone\n"),
+        (False, False, "set by you and the project\n"),
+        (False, True, "set by you and the project, which may only narrow it\n"),
+    ],
+)
+def test_a_listed_setting_says_who_may_set_it(
+    capsys: pytest.CaptureFixture[str], user_only: bool, narrows: bool, says: str
+) -> None:
+    setting = msgspec.structs.replace(
+        _setting('"auto"', "default"), user_only=user_only, narrows=narrows
+    )
+
+    shown = _shown(config, ConfigResult(action="list", settings=[setting]), capsys)
+
+    assert shown.endswith(says)
+
+
 def test_models_are_listed_with_price_window_and_what_can_be_fetched(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -31,6 +31,7 @@ def _views(setup: Setup) -> list[SettingView]:
                 takes=setting.type,
                 variable=setting.variable,
                 user_only=setting.user_only,
+                narrows=setting.narrows,
                 description=setting.description,
             )
         )

@@ -22,6 +22,7 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
         takes: What it takes, in words.
         variable: Environment variable that sets it.
         user_only: Whether a project's files may not set it.
+        narrows: Whether a project's files may only narrow it.
         description: What it means.
     """
 
@@ -31,6 +32,7 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
     takes: str
     variable: str
     user_only: bool
+    narrows: bool = False
     description: str
 
 
@@ -72,6 +74,7 @@ def show(finished: Finished, console: Console) -> None:
             for setting in result.settings:
                 console.line(f"{setting.key} = {_plain(setting.value)}", "bold")
                 where = "you alone" if setting.user_only else "you and the project"
+                where += ", which may only narrow it" if setting.narrows else ""
                 console.line(f"    {setting.description}")
                 console.line(f"    {setting.takes}; {setting.variable}; set by {where}", "dim")
 
