@@ -290,13 +290,24 @@ class _Masker:
                     return _CONVERSION.match(code, end) is not None
                 return word not in _AFTER
             if mark == b"{":
-                if has_arguments and b'"' in code[start:end]:  # a test with a title
-                    self._blank(code.index(b"(", start) + 1, end - 1)
+                if has_arguments:
+                    self._fit_block(code, start, end)
                 return not has_arguments
             if mark == b";" and has_arguments:
                 return _TYPES.search(code, start, end) is not None
             return mark in {None, b"}", b"~", b"[["} or (mark == b"::" and has_arguments)
         return self._stands_after(code, end, before, previous, word, mark, has_arguments)
+
+    def _fit_block(self, code: bytes, start: int, end: int) -> None:
+        """Make of a macro with a block what the grammar knows: an `if`, or a function."""
+        close = self._pairs.get(code.index(b"{", end))
+        following = _NEXT.match(code, close + 1) if close is not None else None
+        if following is not None and following[1] == b"else":
+            opening = code.index(b"(", start)
+            self._blank(start, opening)
+            self._out[start : start + 2] = b"if"
+        elif b'"' in code[start:end]:  # a test with a title
+            self._blank(code.index(b"(", start) + 1, end - 1)
 
     def _begins(self, before: int, previous: bytes) -> bool:
         """Say whether a declaration or statement begins after the character at *before*."""
