@@ -57,6 +57,13 @@ def test_line_ends_move_no_definition(source: bytes) -> None:
     assert (facts.lines.total, facts.lines.code, facts.not_checked) == (2, 2, ())
 
 
+def test_lines_that_end_with_cr_alone_are_counted_and_have_their_numbers() -> None:
+    facts = read_facts(b"# said\r\r" + SOURCE.replace(b"\n", b"\r") + b"def g(): pass", "python")
+
+    assert names(facts) == [("f", 3, 4), ("g", 5, 5)]
+    assert (facts.lines.total, facts.lines.comment, facts.lines.blank) == (5, 1, 1)
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_an_empty_file_is_empty(language: Language) -> None:
     facts = read_facts(b"", language)

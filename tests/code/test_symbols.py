@@ -421,6 +421,72 @@ def test_a_real_parser_agrees_with_the_samples(
     assert {one[:3] for one in listed} == {one[:3] for one in known} | partly
 
 
+def test_calls_in_what_a_rust_macro_is_given_are_seen() -> None:
+    facts = read_facts(
+        b"""fn f(&self) {
+    println!("{} {}", total(x), self.a.count(1) + m::g(2));
+    assert_eq!(Some(inner(y)), vec![a.b(), c![d(1)]], "{}", (1, 2));
+}
+m! { fn made(x: u8) {} }
+""",
+        "rust",
+    )
+
+    assert [(call.callee, call.line, call.caller) for call in facts.calls] == [
+        ("println", 2, "f"),
+        ("total", 2, "f"),
+        ("self.a.count", 2, "f"),
+        ("m::g", 2, "f"),
+        ("assert_eq", 3, "f"),
+        ("Some", 3, "f"),
+        ("inner", 3, "f"),
+        ("a.b", 3, "f"),
+        ("d", 3, "f"),
+        ("m", 5, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "language", "wanted"),
+    [
+        (
+            """\
+interface I {
+  <T extends A>(x: T): A
+  // said
+  <
+    T extends B,
+  >(x: T): B
+  [k: string]: any
+  m(): void
+}
+class C {}
+""",
+            "typescript",
+            [("I", 1, 9), ("I.m", 8, 8), ("C", 10, 10)],
+        ),
+        (
+            "class A\n  <T extends B> {}\nfunction f\n  <T extends B>(x: T) {}\n",
+            "typescript",
+            [("A", 1, 2), ("f", 3, 4)],
+        ),
+        (
+            "const F = () =>\n  <div>hi</div>\nfunction g() {}\n",
+            "tsx",
+            [("F", 1, 2), ("g", 3, 3)],
+        ),
+    ],
+    ids=["signatures", "heads", "markup"],
+)
+def test_a_line_that_begins_with_a_bracket_ends_only_a_signature(
+    source: str, language: Language, wanted: list[tuple[str, int, int]]
+) -> None:
+    facts = read_facts(source.encode(), language)
+
+    assert [(s.qualified_name, s.start_line, s.end_line) for s in facts.symbols] == wanted
+    assert facts.error_lines == ()
+
+
 def test_a_chain_of_any_depth_is_read() -> None:
     facts = read_facts(
         b"x = " + b"(" * 5000 + b")" * 5000 + b"\n" + b"a." * 20000 + b"b\n", "python"

@@ -140,6 +140,8 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
         source: The whole file.
         language: What to read it as.
     """
+    if b"\r" in source and b"\n" not in source:
+        source = source.replace(b"\r", b"\n")  # a line of an old Mac ends with CR alone
     problem = _unreadable(source)
     if problem is not None:
         return FileFacts(

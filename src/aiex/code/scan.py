@@ -305,6 +305,10 @@ class Walk:
         name = _SPACE.sub("", text_of(callee)[:_LONGEST_CALLEE])
         if owner is not None:
             name = f"{_SPACE.sub('', text_of(owner))[-_LONGEST_CALLEE:]}.{name}"
+        self.called_as(node, name)
+
+    def called_as(self, node: Node, name: str) -> None:
+        """Add a call of what is called *name* at *node*."""
         self.calls.append(Call(callee=name, line=node.start_point[0] + 1, caller=self.function))
 
 

@@ -15,6 +15,7 @@ __all__ = ["TABLE"]
 
 _OPERATOR = re.compile(r"\boperator\b")
 _GENERICS = re.compile(r"<[^<>]*>")
+_AROUND = frozenset({"template_declaration", "type_definition", "friend_declaration"})
 _WRAPPERS = frozenset(
     {
         "pointer_declarator",
@@ -27,7 +28,7 @@ _WRAPPERS = frozenset(
 
 def _whole(node: Node) -> Node:
     parent = node.parent
-    if parent is not None and parent.type in {"template_declaration", "type_definition"}:
+    if parent is not None and parent.type in _AROUND:
         return _whole(parent)
     return node
 

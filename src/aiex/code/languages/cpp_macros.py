@@ -284,19 +284,38 @@ class _Masker:
             return False
         if previous in _AFTER and mark in _ENDS_OF_HEAD:
             return True
+        if previous == b"else" and mark == b"{" and has_arguments:
+            self._make_if(code, start)
+            return False
         if self._begins(before, previous):
             if word is not None:
                 if word == b"operator" and not has_arguments:
                     return _CONVERSION.match(code, end) is not None
                 return word not in _AFTER
             if mark == b"{":
-                if has_arguments and b'"' in code[start:end]:  # a test with a title
-                    self._blank(code.index(b"(", start) + 1, end - 1)
+                if has_arguments:
+                    self._fit_block(code, start, end)
                 return not has_arguments
+            if mark == b":" and not has_arguments:  # `NAME_PRIVATE:`, or a label
+                self._blank(end, following.end() if following else end)
+                return True
             if mark == b";" and has_arguments:
                 return _TYPES.search(code, start, end) is not None
             return mark in {None, b"}", b"~", b"[["} or (mark == b"::" and has_arguments)
         return self._stands_after(code, end, before, previous, word, mark, has_arguments)
+
+    def _fit_block(self, code: bytes, start: int, end: int) -> None:
+        """Make of a macro with a block what the grammar knows: an `if`, or a function."""
+        close = self._pairs.get(code.index(b"{", end))
+        following = _NEXT.match(code, close + 1) if close is not None else None
+        if following is not None and following[1] == b"else":
+            self._make_if(code, start)
+        elif b'"' in code[start:end]:  # a test with a title
+            self._blank(code.index(b"(", start) + 1, end - 1)
+
+    def _make_if(self, code: bytes, start: int) -> None:
+        self._blank(start, code.index(b"(", start))
+        self._out[start : start + 2] = b"if"
 
     def _begins(self, before: int, previous: bytes) -> bool:
         """Say whether a declaration or statement begins after the character at *before*."""

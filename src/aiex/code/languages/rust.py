@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from tree_sitter import Node
 
@@ -14,6 +15,8 @@ __all__ = ["TABLE"]
 
 _OWNERS = frozenset({"impl_item", "trait_item"})
 _SPACE = re.compile(r"\s+")
+_NAMES = frozenset({"identifier", "self", "super", "crate"})
+_LONGEST_PATH = 19
 _ITEMS = frozenset(
     {
         "function_item",
@@ -165,6 +168,8 @@ def _call(walk: Walk, node: Node) -> None:
 
 def _invocation(walk: Walk, node: Node) -> None:
     walk.called(node, node.child_by_field_name("macro"))
+    if walk.function is not None and node.named_children[-1].type == "token_tree":
+        _calls_in_tokens(walk, node.named_children[-1])
     if walk.function is None and walk.reparse is not None and _is_item(node):
         tokens = node.named_children[-1]
         if tokens.type == "token_tree":
@@ -173,6 +178,38 @@ def _invocation(walk: Walk, node: Node) -> None:
                 before, walk.reads_members = walk.reads_members, _is_member(node)
                 walk.run_inside(tree)
                 walk.reads_members = before
+
+
+def _calls_in_tokens(walk: Walk, tokens: Node) -> None:
+    """Add what looks like a call in what a macro is given: a path and then round brackets."""
+    found: list[tuple[Node, str]] = []
+    todo = [tokens]
+    while todo:
+        children = todo.pop().children
+        for at, child in enumerate(children):
+            if child.type == "token_tree":
+                todo.append(child)
+                if walk.source[child.start_byte : child.start_byte + 1] == b"(":
+                    found.append((child, _path_before(children, at)))
+    for child, name in sorted(found, key=lambda one: one[0].start_byte):
+        if name:
+            walk.called_as(child, name)
+
+
+def _path_before(tokens: Sequence[Node], end: int) -> str:
+    """Return the path, such as `a::b` or `self.x.f`, that ends before the token at *end*."""
+    start = end
+    while start and end - start < _LONGEST_PATH:
+        kind = tokens[start - 1].type
+        wants_name = (end - start) % 2 == 0
+        if wants_name != (kind in _NAMES) or (not wants_name and kind not in {"::", "."}):
+            break
+        start -= 1
+    path = tokens[start:end]
+    if path and path[0].type in {"::", "."}:  # of something that has no name
+        path = path[1:]
+    is_macro_or_definition = start and tokens[start - 1].type in {"fn", "!"}
+    return "" if is_macro_or_definition else "".join(text_of(token) for token in path)
 
 
 def _is_member(node: Node) -> bool:
