@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from aiex.app.config import from_home
+from aiex.app.config import from_home, user_file_or_none
+from aiex.app.secret_files import SealedFile
 from aiex.app.settings import StateSettings
 from aiex.core import ConfigurationError
 
-__all__ = ["Places", "places_of"]
+__all__ = ["Places", "places_of", "sealed_file"]
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,12 @@ def places_of(settings: StateSettings) -> Places:
         models=models,
         prices=state / "prices.json",
     )
+
+
+def sealed_file(env: Mapping[str, str]) -> SealedFile | None:
+    """Return the file of sealed keys, beside the user's settings; `None` where no home is known."""
+    settings = user_file_or_none(env)
+    return None if settings is None else SealedFile(settings.with_name("keys.sealed"))
 
 
 def _absolute(folder: str) -> Path:
