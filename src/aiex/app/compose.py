@@ -342,6 +342,8 @@ class House:
         for address in (index.default or "", *index.extra, *index.find_links):
             for secret in logins_in(address):
                 self.redact.hold(secret)
+        for user, password in index.access.logins.values():
+            self.redact.hold(password or user)
         return index
 
     def models(self) -> Models:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,24 @@ async def open_asked(
     found = await anyio.to_thread.run_sync(registries_of, env)
     access = found.access
     if hold is not None:
-        for secret in logins_in(msgspec.json.encode(found).decode()):
+        for secret in _secrets_of(found):
             hold(secret)
     async with Web(certificates=access.certificates, logins=access.logins) as web:
         yield Asked(
             versions=_sources(found, settings.versions_url, web),
             advisories=OsvDatabase(web, settings.osv_url) if settings.osv_url else None,
         )
+
+
+def _secrets_of(found: Registries) -> Iterator[str]:
+    addresses = (
+        *(found.python, *found.python_extra, found.npm, *found.npm_scopes.values()),
+        *(*found.go, found.cargo, found.hex),
+    )
+    for address in addresses:
+        yield from logins_in(address)
+    for user, password in found.access.logins.values():
+        yield password or user
 
 
 def _sources(
