@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -401,3 +402,50 @@ def test_no_program_that_is_run_on_a_project_gets_a_secret(
     assert {name for name, _, _ in seen} >= {"git", "mix"}
     for name, argv, env in seen:
         assert leaks(json.dumps([argv, env]).encode()) == set(), name
+
+
+# Python packages in the place of those whose programs Aiex starts.
+_SPY_PACKAGES = {
+    "xllamacpp.py": "import json, os, sys\n"
+    "with open({file!r}, 'a') as out:\n"
+    "    out.write(json.dumps(['server', sys.argv[1:], dict(os.environ)]) + '\\n')\n"
+    "raise ImportError('only looking')\n",
+    "uv.py": "def find_uv_bin():\n    return {uv!r}\n",
+}
+
+
+def test_neither_uv_nor_the_embedded_models_server_gets_a_provider_s_key(
+    planted: Planted, tmp_path: Path
+) -> None:
+    file = _children(planted, tmp_path, "uv")
+    for name, text in _SPY_PACKAGES.items():
+        spy = text.format(file=str(file), uv=str(tmp_path / "spies/uv"))
+        (tmp_path / "spies" / name).write_text(spy)
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "mine.gguf").write_bytes(_gguf_head())
+    planted.cli.env |= {
+        "PYTHONPATH": str(tmp_path / "spies"),
+        "AIEX_STATE_MODELS": str(models),
+        "AIEX_MODEL_ORDER": "local",
+    }
+
+    planted("model", "pull", "smollm2-135m")
+    planted("explain", "shop/cart.py", "--model", "local:mine")
+
+    seen = {name: (argv, env) for name, argv, env in _seen(file)}
+    assert set(seen) == {"uv", "server"}
+    # The index that pip is set up for is one that uv has to log in to.
+    assert leaks(json.dumps(seen["uv"]).encode(), allowed=(LOGIN,)) == set()
+    assert leaks(json.dumps(seen["server"]).encode()) == set()
+    assert planted.leaked() == set()
+
+
+def _gguf_head() -> bytes:
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, 2)
+    for name, kind, value in (
+        ("general.architecture", 8, struct.pack("<Q", 5) + b"llama"),
+        ("llama.context_length", 4, struct.pack("<I", 2048)),
+    ):
+        head += struct.pack("<Q", len(name)) + name.encode() + struct.pack("<I", kind) + value
+    return head
