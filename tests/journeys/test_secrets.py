@@ -128,6 +128,7 @@ def planted(cli: Cli, answering: Answering, tmp_path: Path) -> Planted:
         "PIP_INDEX_URL": f"http://me:{LOGIN}@127.0.0.1:9/simple/",
         "AIEX_MODEL_OLLAMA_URL": f"http://me:{login}@127.0.0.1:9",
         "AIEX_MODEL_ORDER": "openai,anthropic,ollama",
+        "AIEX_CLI_LOG_LEVEL": "debug",
         "AIEX_MODEL_ANTHROPIC_URL": "http://127.0.0.1:9",
     }
     machine = Planted(cli, fake)
@@ -139,7 +140,8 @@ def planted(cli: Cli, answering: Answering, tmp_path: Path) -> Planted:
 
 def _echo(status: int, text: str) -> Scripted:
     """A provider that repeats what it was sent, as some do."""
-    return Scripted(status=status, error={"type": "invalid", "code": "invalid", "message": text})
+    error = {"type": "invalid", "code": "invalid", "message": text}
+    return Scripted(status=status, error=error, text="It" if status == 200 else "")
 
 
 ALL = f"{KEY} {OTHER_KEY} {TOKEN} {DATABASE} {SHAPED} at http://me:{quote(URL_LOGIN, safe='')}@x/"
@@ -147,7 +149,14 @@ ALL = f"{KEY} {OTHER_KEY} {TOKEN} {DATABASE} {SHAPED} at http://me:{quote(URL_LO
 
 @pytest.mark.parametrize(
     ("status", "form"),
-    [(401, ()), (401, ("--json",)), (401, ("--jsonl",)), (400, ("-v",)), (500, ("-v", "--json"))],
+    [
+        (401, ()),
+        (401, ("--json",)),
+        (401, ("--jsonl",)),
+        (400, ("-v",)),
+        (500, ("-v", "--json")),
+        (200, ("--json",)),
+    ],
 )
 def test_a_provider_that_repeats_secrets(
     planted: Planted, answering: Answering, status: int, form: tuple[str, ...]
@@ -300,6 +309,22 @@ def test_prompts_that_are_recorded_lose_the_secrets_that_are_held(planted: Plant
 
 
 OWN_DATA = ("aiex.db", "aiex.db-wal")
+
+
+def test_a_key_that_a_file_gave_is_held_like_one_of_the_environment(
+    planted: Planted, tmp_path: Path
+) -> None:
+    del planted.cli.env["OPENAI_API_KEY"]
+    (tmp_path / "key").write_text(KEY)
+    (tmp_path / "key").chmod(0o600)
+    planted.cli.env["OPENAI_API_KEY_FILE"] = str(tmp_path / "key")
+    (planted.cli.project / "shop/cart.py").write_text(f'KEY = "{KEY}"\n')
+
+    assert planted("explain", "shop/cart.py", "--record-prompts").code == 0
+
+    tables = {path.name: data for path, data in planted.written() if path.suffix == ""}
+    assert b"[redacted]" in tables["r_llm_interaction"]
+    assert leaks(tables["r_llm_interaction"]) == set()
 
 
 def test_code_from_standard_input_is_in_no_log(planted: Planted) -> None:
