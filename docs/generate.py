@@ -80,8 +80,7 @@ def _configuration() -> str:
         (
             "A setting that there is not, and a value that is not taken, are errors that name the "
             "nearest one. `aiex config set KEY VALUE` writes into your own file and keeps the rest "
-            "of it. Keys of providers are no settings: they come from `OPENAI_API_KEY`, "
-            "`ANTHROPIC_API_KEY` or the system's keyring."
+            "of it. Keys of providers are no settings: `aiex config key` says where they are."
         ),
         "",
         (

@@ -11,9 +11,14 @@ from aiex.app.config import (
     set_user,
     user_file,
 )
+from aiex.app.key_store import KeyStore
+from aiex.app.keys import Ask
+from aiex.app.masking import redactor_of
 from aiex.app.places import places_of
 
 __all__ = [
+    "Ask",
+    "KeyStore",
     "Loaded",
     "Setting",
     "all_settings",
@@ -23,6 +28,7 @@ __all__ = [
     "open_doctor",
     "open_gateway",
     "places_of",
+    "redactor_of",
     "set_user",
     "user_file",
     "user_name",

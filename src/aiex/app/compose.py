@@ -17,9 +17,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from aiex.app.config import Loaded, user_file_or_none
-from aiex.app.keys import KeySource
-from aiex.app.places import Places, further_roots, places_of
+from aiex.app.keys import Ask, KeySource
+from aiex.app.masking import environment_of_child, redactor_of
+from aiex.app.places import Places, further_roots, places_of, sealed_file
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
 from aiex.cluster.local import SqliteStore
@@ -32,7 +35,7 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import Actor, Request, StoreError
+from aiex.core import Actor, Redactor, Request, StoreError, logins_in
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
@@ -68,16 +71,33 @@ class House:
     Args:
         loaded: The settings in force.
         env: Environment variables; only keys are read from them here.
+        redact: Takes secrets out of what is kept and said, and learns of those that are found;
+            `None` for one that is made here.
+        ask: Asks for the passphrase of the keys; `None` if there is nobody to ask.
     """
 
-    def __init__(self, loaded: Loaded, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        env: Mapping[str, str],
+        *,
+        redact: Redactor | None = None,
+        ask: Ask | None = None,
+    ) -> None:
         self.problem = loaded.problem
         self.settings: Settings = loaded.settings
         self.places: Places = places_of(self.settings.state)
         self.clock = SystemClock()
         self.sources = {"profile": loaded.profile, "settings": str(user_file_or_none(env))}
         self.env = env
-        self._keys = KeySource(env, self.settings.model.keyring)
+        self.redact = redact or redactor_of(env, self.settings)
+        self.keys = KeySource(
+            env,
+            self.settings.model.keyring,
+            sealed=sealed_file(env),
+            ask=ask,
+            hold=self.redact.hold,
+        )
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
@@ -104,6 +124,7 @@ class House:
             needs_store: Whether a store that cannot be opened is an error; if not, it is kept in
                 `store_error`.
         """
+        await anyio.to_thread.run_sync(self.keys.look)
         async with AsyncExitStack() as opened:
             await opened.enter_async_context(self.isolation)
             try:
@@ -114,7 +135,12 @@ class House:
                 self.store_error = error
             else:
                 self.interactions = await opened.enter_async_context(
-                    Interactions(self.store, spill=self.places.spill, blobs=self.blobs)
+                    Interactions(
+                        self.store,
+                        spill=self.places.spill,
+                        blobs=self.blobs,
+                        redact=self.redact.without_held,
+                    )
                 )
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
             self.supervisor = await opened.enter_async_context(supervisor)
@@ -166,6 +192,7 @@ class House:
                 node=platform.node(),
                 now=self.clock.now,
                 anchor=self.anchor(),
+                redact=self.redact,
                 fsync=self.settings.state.fsync,
             )
         return self._audit
@@ -253,16 +280,16 @@ class House:
             from aiex.llm.adapters.openai import OpenAIAdapter
 
             return OpenAIAdapter(
-                api_key=self._keys.reader("openai"), base_url=model.openai_url, api=model.openai_api
+                api_key=self.keys.reader("openai"), base_url=model.openai_url, api=model.openai_api
             )
 
         return Provider(
             name="openai",
             open=adapter,
             model=model.openai_model,
-            missing=self._keys.missing("openai"),
-            has_after_all=lambda: self._keys.is_in_keyring("openai"),
-            unlock=self._keys.unlocker("openai"),
+            missing=self.keys.missing("openai"),
+            has_after_all=lambda: self.keys.is_in_keyring("openai"),
+            unlock=self.keys.unlocker("openai"),
             is_loopback=_is_loopback(model.openai_url),
         )
 
@@ -275,16 +302,16 @@ class House:
             from aiex.llm.adapters.anthropic import AnthropicAdapter
 
             return AnthropicAdapter(
-                api_key=self._keys.reader("anthropic"), base_url=model.anthropic_url
+                api_key=self.keys.reader("anthropic"), base_url=model.anthropic_url
             )
 
         return Provider(
             name="anthropic",
             open=adapter,
             model=model.anthropic_model,
-            missing=self._keys.missing("anthropic"),
-            has_after_all=lambda: self._keys.is_in_keyring("anthropic"),
-            unlock=self._keys.unlocker("anthropic"),
+            missing=self.keys.missing("anthropic"),
+            has_after_all=lambda: self.keys.is_in_keyring("anthropic"),
+            unlock=self.keys.unlocker("anthropic"),
             is_loopback=_is_loopback(model.anthropic_url),
         )
 
@@ -332,6 +359,7 @@ class House:
                 clock=self.clock,
                 entropy=random.random,
                 index=self.package_index,
+                environment=environment_of_child(self.env),
                 context_tokens=self.settings.model.local_window,
             )
 
@@ -348,7 +376,13 @@ class House:
         """Return where packages come from on this machine. Blocks."""
         from aiex.app.indexes import package_index
 
-        return package_index(self.env)
+        index = package_index(self.env)
+        for address in (index.default or "", *index.extra, *index.find_links):
+            for secret in logins_in(address):
+                self.redact.hold(secret)
+        for user, password in index.access.logins.values():
+            self.redact.hold(password or user)
+        return index
 
     def models(self) -> Models:
         """Return what verbs ask models with."""
@@ -384,32 +418,55 @@ def _is_loopback(url: str) -> bool:
     return name in {"localhost", "::1"} or name.startswith("127.")
 
 
-async def open_gateway(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
+async def open_gateway(
+    loaded: Loaded,
+    env: Mapping[str, str],
+    *,
+    redact: Redactor | None = None,
+    ask: Ask | None = None,
+) -> LocalGateway:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
 
     Args:
         loaded: The settings in force.
         env: Environment variables.
+        redact: Takes secrets out of what is kept and said, and learns of those that are found.
+        ask: Asks for the passphrase of the keys; `None` if there is nobody to ask.
 
     Raises:
         StoreError: The store cannot be opened.
     """
-    house = House(loaded, env)
+    house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
-    return LocalGateway(openers(house), clock=house.clock, store=house.store, resources=resources)
+    return LocalGateway(
+        openers(house),
+        clock=house.clock,
+        store=house.store,
+        resources=resources,
+        redact=house.redact,
+    )
 
 
-async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
+async def open_doctor(
+    loaded: Loaded,
+    env: Mapping[str, str],
+    *,
+    redact: Redactor | None = None,
+    ask: Ask | None = None,
+) -> LocalGateway:
     """Return a gateway that knows `doctor` alone, and opens also where the store cannot.
 
     Args:
         loaded: The settings in force.
         env: Environment variables.
+        redact: Takes secrets out of what is kept and said, and learns of those that are found.
+        ask: Not used: who looks at everything asks nothing.
 
     Raises:
         ConfigurationError: No folder is known to keep state in.
     """
-    house = House(loaded, env)
+    del ask
+    house = House(loaded, env, redact=redact)
     resources = await house.open(needs_store=False)
     error = house.store_error
     store: StoreInfo = house.store if error is None else _NoStore(error)
@@ -418,6 +475,7 @@ async def open_doctor(loaded: Loaded, env: Mapping[str, str]) -> LocalGateway:
         clock=house.clock,
         store=store,
         resources=resources,
+        redact=house.redact,
     )
 
 

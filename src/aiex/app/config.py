@@ -16,7 +16,7 @@ import msgspec
 
 from aiex.app.settings import Settings
 from aiex.assistant.project import looks_like_project
-from aiex.core import ConfigurationError, ErrorInfo, NotFoundError, nearest
+from aiex.core import ConfigurationError, ErrorInfo, NotFoundError, nearest, redacted
 
 __all__ = [
     "PROFILES",
@@ -44,6 +44,10 @@ _STRICTEST_FIRST: dict[str, tuple[object, ...]] = {
 """The words of settings that a project's file may only make stricter."""
 
 _SECRET = ("key", "token", "secret", "password")
+
+_KEYS_ELSEWHERE = "aiex config key set PROVIDER, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
+
+_NO_SETTINGS = frozenset({"AIEX_PROFILE", "AIEX_CONFIG", "AIEX_PASSPHRASE", "AIEX_PASSPHRASE_FILE"})
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
@@ -340,8 +344,28 @@ def _from_file(path: Path, table: tuple[str, ...]) -> dict[str, object]:
         for name, value in fields.items():
             key = f"{branch}.{name}"
             _refuse_unknown(key, str(path))
+            _refuse_login(key, value, str(path))
             found[key] = value
     return found
+
+
+def _refuse_login(key: str, value: object, origin: str) -> None:
+    """Refuse an address with a login, or a key, as the value of a setting that a file keeps.
+
+    Raises:
+        ConfigurationError: *value* has one.
+    """
+    for text in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(text, str) and (redacted(text) != text or _has_user(text)):
+            variable = "AIEX_" + key.upper().replace(".", "_")
+            raise ConfigurationError(
+                f"{origin}: {key} holds a key or a login, which do not belong in a file",
+                hint=f"set {variable} in the environment instead",
+            )
+
+
+def _has_user(text: str) -> bool:
+    return "@" in text.partition("://")[2].partition("/")[0]
 
 
 def _refuse_unknown(key: str, origin: str) -> None:
@@ -350,10 +374,7 @@ def _refuse_unknown(key: str, origin: str) -> None:
     if fields is not None and name in type(fields).__struct_fields__:
         return
     if any(word in name.split("_") for word in _SECRET):
-        raise ConfigurationError(
-            f"{origin}: keys do not belong in a file",
-            hint="set OPENAI_API_KEY or ANTHROPIC_API_KEY, or use the system's keyring",
-        )
+        raise ConfigurationError(f"{origin}: keys do not belong in a file", hint=_KEYS_ELSEWHERE)
     known = [setting.key for setting in all_settings()]
     near = nearest(key, known)
     raise ConfigurationError(
@@ -379,7 +400,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
     ours = {
         name: value
         for name, value in env.items()
-        if name.startswith("AIEX_") and name not in {"AIEX_PROFILE", "AIEX_CONFIG"}
+        if name.startswith("AIEX_") and name not in _NO_SETTINGS
     }
     if not ours:
         return {}
@@ -479,9 +500,10 @@ def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) 
             f"there is no setting {key!r}",
             hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
         )
-    value = parse_text(setting, text)
-    _build({key: value}, "")
     path = user_file(env)
+    value = parse_text(setting, text)
+    _refuse_login(key, value, str(path))
+    _build({key: value}, "")
     if dry:
         return path
     before = _from_file(path, ())

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from aiex.app.masking import environment_of_child
 from aiex.llm import Access, PackageIndex
 
 __all__ = ["package_index"]
@@ -29,7 +30,7 @@ def package_index(env: Mapping[str, str]) -> PackageIndex:
     links = pip.value("find-links").split()
     addresses = [*uv_has, default, *extra, *links]
     certificates = env.get("SSL_CERT_FILE") or pip.value("cert")
-    environment = dict(env)
+    environment = environment_of_child(env, of_uv=True)
     if certificates:
         environment["SSL_CERT_FILE"] = certificates
     return PackageIndex(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from aiex.app.config import from_home
+from aiex.app.config import from_home, user_file_or_none
+from aiex.app.secret_files import SealedFile
 from aiex.app.settings import StateSettings
 from aiex.core import ConfigurationError
 
-__all__ = ["Places", "further_roots", "places_of"]
+__all__ = ["Places", "further_roots", "places_of", "sealed_file"]
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +96,12 @@ def further_roots(key: str, folders: Sequence[str]) -> list[Path]:
         else:
             _log.warning("%s: %s is no folder, and is left out", key, folder)
     return found
+
+
+def sealed_file(env: Mapping[str, str]) -> SealedFile | None:
+    """Return the file of sealed keys, beside the user's settings; `None` where no home is known."""
+    settings = user_file_or_none(env)
+    return None if settings is None else SealedFile(settings.with_name("keys.sealed"))
 
 
 def _absolute(folder: str) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from aiex.assistant.analyze.deps.osv import OsvDatabase
 from aiex.assistant.analyze.deps.ports import VersionSource
 from aiex.assistant.analyze.deps.web import Web
 from aiex.code.manifests import Ecosystem
+from aiex.core import logins_in
 from aiex.llm import Access
 
 __all__ = ["Registries", "open_asked", "registries_of"]
@@ -84,20 +85,37 @@ def registries_of(env: Mapping[str, str]) -> Registries:
 
 
 @asynccontextmanager
-async def open_asked(settings: AnalysisSettings, env: Mapping[str, str]) -> AsyncIterator[Asked]:
+async def open_asked(
+    settings: AnalysisSettings, env: Mapping[str, str], *, hold: Callable[[str], None] | None = None
+) -> AsyncIterator[Asked]:
     """Open whom to ask; closing it closes every connection.
 
     Args:
         settings: Addresses of the two services; an empty one is not asked.
         env: Environment variables.
+        hold: Told of the logins in the addresses, so that they are masked.
     """
     found = await anyio.to_thread.run_sync(registries_of, env)
     access = found.access
+    if hold is not None:
+        for secret in _secrets_of(found):
+            hold(secret)
     async with Web(certificates=access.certificates, logins=access.logins) as web:
         yield Asked(
             versions=_sources(found, settings.versions_url, web),
             advisories=OsvDatabase(web, settings.osv_url) if settings.osv_url else None,
         )
+
+
+def _secrets_of(found: Registries) -> Iterator[str]:
+    addresses = (
+        *(found.python, *found.python_extra, found.npm, *found.npm_scopes.values()),
+        *(*found.go, found.cargo, found.hex),
+    )
+    for address in addresses:
+        yield from logins_in(address)
+    for user, password in found.access.logins.values():
+        yield password or user
 
 
 def _sources(

@@ -79,8 +79,8 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     keyring: Annotated[
         tuple[Literal["anthropic", "openai"], ...],
         _meta(
-            "Providers whose key is in the system's keyring, under the service aiex. A key in the "
-            "environment (OPENAI_API_KEY, ANTHROPIC_API_KEY) wins.",
+            "Providers whose key is in the system's keyring, under the service aiex. It is looked "
+            "for there before the encrypted file and the environment, and nowhere else instead.",
             user=True,
         ),
     ] = ()

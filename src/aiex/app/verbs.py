@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
+import msgspec
 
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.verbs import Run, Verb
@@ -35,15 +36,30 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
         "create_module": _create_module,
         "create_project": _create_project,
         "change": _change,
-        "model": _model,
     }
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
         **openers,
+        "model": partial(_Recovering, lambda house: _Masking(_model(house), house), house),
         "audit": partial(_audit, house),
         "doctor": lambda: doctor_of(house, house.store),
         "sandbox": partial(_sandbox, house),
     }
+
+
+class _Masking:
+    """A verb whose result tells of providers and their errors, and of nothing of the user's."""
+
+    def __init__(self, verb: Verb[Any], house: House) -> None:
+        self._verb = verb
+        self._house = house
+        self.name = verb.name
+        self.arguments_type = verb.arguments_type
+
+    async def run(self, arguments: Any, run: Run) -> Finished:
+        """Do what was asked for, and take secrets out of what is told of it."""
+        finished = await self._verb.run(arguments, run)
+        return msgspec.structs.replace(finished, data=self._house.redact.data(finished.data))
 
 
 class _Recovering:
@@ -120,7 +136,7 @@ class _Deps:
         from aiex.assistant.analyze.deps.analysis import DepsAnalysis
 
         house = self._house
-        asked = partial(open_asked, house.settings.analysis, house.env)
+        asked = partial(open_asked, house.settings.analysis, house.env, hold=house.redact.hold)
         return await DepsAnalysis(reader=self._reader, open_asked=asked).run(arguments, run)
 
 
@@ -167,14 +183,16 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
     from aiex.assistant.doctor import Doctor
     from aiex.assistant.lint import Ruff
 
-    return Doctor(
+    doctor = Doctor(
         providers=house.providers(house.pricing()),
         ruff=Ruff(house.cache()),
         store=store,
         state=house.places.state,
         sources=house.sources,
         problem=house.problem,
+        keys=house.keys.origins(),
     )
+    return _Masking(doctor, house)
 
 
 def _sandbox(house: House) -> Verb[Any]:

@@ -45,6 +45,7 @@ class Doctor:
         state: Folder of Aiex's own state.
         sources: Where settings come from, by what they are.
         problem: What is wrong with the settings; `None` if nothing is.
+        keys: Where the key of each provider comes from, in words.
     """
 
     name = "doctor"
@@ -59,6 +60,7 @@ class Doctor:
         state: Path,
         sources: Mapping[str, str],
         problem: ErrorInfo | None = None,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self._providers = providers
         self._ruff = ruff
@@ -66,6 +68,7 @@ class Doctor:
         self._state = state
         self._sources = sources
         self._problem = problem
+        self._keys = keys or {}
 
     async def run(self, arguments: DoctorArguments, run: Run) -> Finished:
         """Look at everything; nothing is changed."""
@@ -75,7 +78,7 @@ class Doctor:
         checks = (
             *self._program(),
             *[await self._ruff_check(), *[await _tool(argv, why) for argv, why in _TOOLS]],
-            *(_provider(state) for state in states),
+            *(_provider(state, self._keys.get(state.name)) for state in states),
             *await _sandbox(),
             *await self._state_checks(),
         )
@@ -175,13 +178,14 @@ async def _tool(argv: tuple[str, ...], why: str) -> DoctorCheck:
     )
 
 
-def _provider(state: ProviderState) -> DoctorCheck:
+def _provider(state: ProviderState, key: str | None) -> DoctorCheck:
+    told = "" if key is None else f"; its key comes from {key}"
     if state.problem is not None:
         return DoctorCheck(
             area="providers",
             name=state.name,
             state="missing",
-            detail=state.problem,
+            detail=f"{state.problem}{told}",
             hint=state.hint or "",
         )
     names = [model.name for model in state.models]
@@ -190,7 +194,9 @@ def _provider(state: ProviderState) -> DoctorCheck:
         area="providers",
         name=state.name,
         state="ok" if names else "missing",
-        detail=f"answers: {', '.join(names[:3])}{more}" if names else "answers, with no model",
+        detail=f"answers: {', '.join(names[:3])}{more}{told}"
+        if names
+        else f"answers, with no model{told}",
     )
 
 

@@ -159,14 +159,22 @@ class Interactions:
         store: With `TABLES`.
         spill: Directory for what could not be written.
         blobs: Where prompts and replies go that are too large for the store.
+        redact: Takes secrets out of the prompts and replies that are kept.
         close_within: Seconds that leaving may wait for the store before it spills; a
             transaction that waits for another process is waited for besides.
     """
 
     def __init__(
-        self, store: Store, *, spill: Path, blobs: BlobFiles, close_within: float = 2.0
+        self,
+        store: Store,
+        *,
+        spill: Path,
+        blobs: BlobFiles,
+        redact: Callable[[str], str] = str,
+        close_within: float = 2.0,
     ) -> None:
         self._store = store
+        self._redact = redact
         self._spill = spill
         self._blobs = blobs
         self._close_within = close_within
@@ -213,8 +221,17 @@ class Interactions:
             self._lost += 1
             _LOG.warning("an interaction record was dropped: too many wait for the store")
             return
-        self._waiting.append(msgspec.convert(call, Interaction, from_attributes=True))
+        self._waiting.append(self._kept(msgspec.convert(call, Interaction, from_attributes=True)))
         self._arrived.set()
+
+    def _kept(self, call: Interaction) -> Interaction:
+        if call.prompt is None and call.reply is None:
+            return call
+        return msgspec.structs.replace(
+            call,
+            prompt=None if call.prompt is None else self._redact(call.prompt),
+            reply=None if call.reply is None else self._redact(call.reply),
+        )
 
     async def flush(self) -> None:
         """Return once all that was recorded is in the store or put aside."""

@@ -119,7 +119,10 @@ from aiex.core.messages import (
 from aiex.core.redaction import (
     MASK,
     Redactor,
+    is_secret_name,
+    logins_in,
     redacted,
+    secrets_of,
 )
 from aiex.core.results_analyze import (
     AnalyzeResult,
@@ -340,10 +343,13 @@ __all__ = [
     "content_id",
     "digest_of",
     "error_from_info",
+    "is_secret_name",
+    "logins_in",
     "nearest",
     "new_id",
     "outcome_of",
     "redacted",
+    "secrets_of",
     "unified_diff",
     "with_ids",
 ]

@@ -27,11 +27,13 @@ from aiex.core import (
     Failed,
     InterruptedByUserError,
     NotFoundError,
+    Redactor,
     Request,
     Started,
     UsageError,
 )
 from aiex.gateway.journal import EventJournal
+from aiex.gateway.masking import masked
 from aiex.gateway.ports import RequestState
 from aiex.runtime import Clock
 
@@ -52,9 +54,10 @@ class StoreInfo(Protocol):
 class _Running:
     """One admitted request; what its verb sees as `Run`."""
 
-    def __init__(self, request: Request, clock: Clock) -> None:
+    def __init__(self, request: Request, clock: Clock, redact: Redactor) -> None:
         self._request = request
         self._clock = clock
+        self._redact = redact
         self.submitted = clock.now()
         self.journal = EventJournal(request.id)
         self.scope = anyio.CancelScope()
@@ -66,13 +69,13 @@ class _Running:
         return self._request
 
     async def emit(self, body: EventBody) -> None:
-        self.journal.append(body, at=self._clock.now())
+        self.journal.append(masked(body, self._redact), at=self._clock.now())
         # A verb that emits in a tight loop must let its readers keep up.
         await anyio.lowlevel.checkpoint()
 
     def end(self, body: EventBody) -> None:
         self.failed = isinstance(body, Failed)
-        self.journal.append(body, at=self._clock.now())
+        self.journal.append(masked(body, self._redact), at=self._clock.now())
         self.done.set()
 
     def state(self) -> RequestState:
@@ -96,6 +99,7 @@ class LocalGateway:
         clock: Where time comes from.
         store: The store, for `operations`.
         resources: What was opened for the verbs; closed when the gateway is left.
+        redact: Takes the secrets out of errors and notices; `None` for what looks like one.
         kept: Ended requests whose events stay readable.
     """
 
@@ -106,6 +110,7 @@ class LocalGateway:
         clock: Clock,
         store: StoreInfo,
         resources: AsyncExitStack | None = None,
+        redact: Redactor | None = None,
         kept: int = 64,
     ) -> None:
         self._openers = verbs
@@ -113,6 +118,7 @@ class LocalGateway:
         self._clock = clock
         self._store = store
         self._resources = resources or AsyncExitStack()
+        self._redact = redact or Redactor()
         self._kept = kept
         self._requests: OrderedDict[str, _Running] = OrderedDict()
         self._tasks: TaskGroup | None = None
@@ -174,7 +180,7 @@ class LocalGateway:
         except msgspec.DecodeError as error:
             raise UsageError(f"the arguments of {request.verb} do not fit: {error}") from error
         seconds = self._seconds_left(request.deadline)
-        running = _Running(request, self._clock)
+        running = _Running(request, self._clock, self._redact)
         self._requests[request.id] = running
         self._forget_old()
         running.journal.append(

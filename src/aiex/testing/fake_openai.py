@@ -24,7 +24,8 @@ class Scripted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text: The reply, streamed word by word.
         status: HTTP status; anything but 200 answers with *error* instead.
-        error: Body of an error, as OpenAI writes it: `type`, `code` and `message`.
+        error: Body of an error, as OpenAI writes it: `type`, `code` and `message`; with status
+            200 it comes in the stream, after the text.
         headers: Further headers.
         finish: Finish reason; `None` to cut the stream before it.
         holds: Stop after the first word until the client leaves or the server is closed.
@@ -120,6 +121,9 @@ class FakeOpenAI:
             if answer.holds:
                 await self._closing.wait()
                 return
+        if answer.error:
+            await response.write(b"data: " + json.dumps({"error": answer.error}).encode() + b"\n\n")
+            return
         if answer.finish is None:
             return
         await response.write(_chunk(model, {}, answer.finish))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aiex.core import AiexError, Failed
+from aiex.core import AiexError, Failed, Redactor
 from aiex.interfaces.cli.console import Console
 from aiex.interfaces.cli.faults import fault_file, log_to_stderr
 from aiex.interfaces.cli.options import Globals
@@ -35,7 +35,7 @@ def _fail() -> None:
 def test_a_fault_is_one_sentence_and_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log_to_stderr("WARNING", faults=tmp_path / "faults")
+    log_to_stderr("WARNING", redact=Redactor(), faults=tmp_path / "faults")
     _fail()
     report_failure(
         Failed(error=AiexError("ZeroDivisionError: never").info()),
@@ -59,7 +59,7 @@ def test_a_fault_is_one_sentence_and_a_file(
 
 def test_where_the_state_cannot_be_written_the_details_are_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    log_to_stderr("WARNING", faults=tmp_path / "file/faults")
+    log_to_stderr("WARNING", redact=Redactor(), faults=tmp_path / "file/faults")
 
     _fail()
 
@@ -72,7 +72,7 @@ def test_where_the_state_cannot_be_written_the_details_are_elsewhere(tmp_path: P
 def test_verbose_shows_the_traceback_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log_to_stderr("INFO", faults=tmp_path, verbose=True)
+    log_to_stderr("INFO", redact=Redactor(), faults=tmp_path, verbose=True)
 
     _fail()
 
@@ -82,7 +82,7 @@ def test_verbose_shows_the_traceback_too(
 def test_log_lines_are_one_line_each_from_their_level_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    log_to_stderr("WARNING", faults=None)
+    log_to_stderr("WARNING", redact=Redactor(), faults=None)
 
     logging.getLogger("aiex.x").warning("the disk of %s is slow", "n1")
     logging.getLogger("aiex.x").info("not this")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Literal, cast
 
 import click
+from msgspec.structs import replace
 
 from aiex.core import AiexError, Failed, InterruptedByUserError, UsageError, nearest, outcome_of
 from aiex.interfaces.cli.console import Console, ReaderLeftError
@@ -100,22 +101,27 @@ def _usage(words: list[str], error: click.UsageError) -> UsageError:
 
 
 def _fault(words: list[str], error: Exception) -> AiexError:
-    from aiex.interfaces.cli.faults import log_to_stderr
+    from aiex.interfaces.cli.faults import log_to_stderr, redactor
 
     logger = logging.getLogger(__name__)
     if not logging.getLogger().handlers:
-        log_to_stderr("WARNING", faults=None, verbose=bool({"-v", "--verbose"} & set(words)))
+        is_verbose = bool({"-v", "--verbose"} & set(words))
+        log_to_stderr("WARNING", faults=None, redact=redactor(), verbose=is_verbose)
     logger.error("a command failed", exc_info=error)
     return AiexError(f"{type(error).__name__}: {error}")
 
 
 def _fail(words: list[str], error: AiexError) -> int:
     """Report an error of the command itself, before or instead of a request."""
+    from aiex.interfaces.cli.faults import redactor
     from aiex.interfaces.cli.view import report_failure
 
     asked = Globals(json="" if wants_json(words) else None, jsonl="--jsonl" in words)
     command = " ".join(command_of(words)) or "aiex"
     info = error.info()
+    mask = redactor()
+    hint = None if info.hint is None else mask(info.hint)
+    info = replace(info, message=mask(info.message), hint=hint)
     report_failure(Failed(error=info), command, asked, Console(color=_color(words)))
     return outcome_of(info.code).exit_code
 

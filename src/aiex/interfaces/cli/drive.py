@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import msgspec
 
 from aiex.app import (
+    Ask,
     Loaded,
     environment,
     find_root,
     load,
     open_gateway,
     places_of,
+    redactor_of,
     user_name,
 )
 from aiex.core import (
@@ -27,6 +30,7 @@ from aiex.core import (
     Event,
     Finished,
     Principal,
+    Redactor,
     Request,
     RunOptions,
     UsageError,
@@ -35,14 +39,20 @@ from aiex.core import (
 from aiex.gateway import Gateway
 from aiex.interfaces.cli.console import Console
 from aiex.interfaces.cli.faults import log_to_stderr
+from aiex.interfaces.cli.hidden import Terminal, asker
 from aiex.interfaces.cli.options import Globals
 from aiex.interfaces.cli.view import View, check_form
 
 __all__ = ["OpenHouse", "Setup", "answer", "run_verb", "set_up"]
 
 
-OpenHouse = Callable[[Loaded, Mapping[str, str]], Awaitable[Gateway]]
-"""Opens a gateway with the settings in force."""
+class OpenHouse(Protocol):
+    """Opens a gateway with the settings in force."""
+
+    def __call__(
+        self, loaded: Loaded, env: Mapping[str, str], *, redact: Redactor, ask: Ask | None
+    ) -> Awaitable[Gateway]:
+        """Return the gateway, ready to be entered."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +65,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         loaded: The settings in force.
         env: Environment variables.
         console: Where to write.
+        redact: Takes secrets out of what is not data.
     """
 
     asked: Globals
@@ -63,6 +74,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     loaded: Loaded
     env: dict[str, str]
     console: Console
+    redact: Redactor
 
     def absolute(self, path: str) -> str:
         """Return *path*, as the user wrote it, as an absolute path."""
@@ -108,8 +120,17 @@ def set_up(
         env=env,
     )
     level = "INFO" if asked.verbose else loaded.settings.cli.log_level.upper()
-    log_to_stderr(level, faults=_fault_folder(loaded), verbose=asked.verbose)
-    return Setup(asked=asked, folder=folder, root=around, loaded=loaded, env=env, console=console)
+    redact = redactor_of(env, loaded.settings)
+    log_to_stderr(level, faults=_fault_folder(loaded), redact=redact, verbose=asked.verbose)
+    return Setup(
+        asked=asked,
+        folder=folder,
+        root=around,
+        loaded=loaded,
+        env=env,
+        console=console,
+        redact=redact,
+    )
 
 
 def _current() -> Path:
@@ -196,7 +217,7 @@ def _encoded(arguments: msgspec.Struct) -> msgspec.Raw:
 
 
 async def _run(setup: Setup, request: Request, view: View, open_house: OpenHouse) -> int:
-    gateway = await open_house(setup.loaded, setup.env)
+    gateway = await open_house(setup.loaded, setup.env, redact=setup.redact, ask=asker())
     code = 0
     problem: Exception | None = None
     async with gateway, anyio.create_task_group() as tasks:
@@ -218,8 +239,10 @@ async def _cancel_on_signal(gateway: Gateway, request_id: str) -> None:
     """Cancel the request at the first signal; at the second, end at once."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         first = True
+        terminal = Terminal()
         async for _ in signals:
             if not first:
+                terminal.restore()
                 os._exit(130)
             first = False
             await gateway.cancel(request_id)

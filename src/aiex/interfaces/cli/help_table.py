@@ -295,6 +295,7 @@ HELP: dict[str, str] = {
         '\n'
         'Commands:\n'
         '  get   Print the value of one setting.\n'
+        '  key   Say where the keys of providers are, and keep them.\n'
         '  list  List every setting with what it means.\n'
         '  path  Print where your own configuration file is.\n'
         '  set   Write one setting into your own configuration file.\n'
@@ -306,6 +307,34 @@ HELP: dict[str, str] = {
         'Usage: aiex config get [OPTIONS] KEY\n'
         '\n'
         '  Print the value of one setting.\n'
+    ),
+    'config key': (
+        'Usage: aiex config key [OPTIONS]\n'
+        '\n'
+        '  Say where the keys of providers are, and keep them.\n'
+        '\n'
+        'Commands:\n'
+        '  delete  Take the key of PROVIDER out of the keyring and the encrypted file.\n'
+        '  set     Keep the key of PROVIDER: typed unseen, or the first line of standard input.\n'
+    ),
+    'config key delete': (
+        'Usage: aiex config key delete [OPTIONS] PROVIDER\n'
+        '\n'
+        '  Take the key of PROVIDER out of the keyring and the encrypted file.\n'
+    ),
+    'config key list': (
+        'Usage: aiex config key list [OPTIONS]\n'
+        '\n'
+        '  Say where the key of each provider comes from.\n'
+    ),
+    'config key set': (
+        'Usage: aiex config key set [OPTIONS] PROVIDER\n'
+        '\n'
+        '  Keep the key of PROVIDER: typed unseen, or the first line of standard input.\n'
+        '\n'
+        'Options:\n'
+        "  --keyring  In the system's keyring, which is meant when neither is said.\n"
+        '  --file     In a file that only a passphrase opens.\n'
     ),
     'config list': (
         'Usage: aiex config list [OPTIONS]\n'

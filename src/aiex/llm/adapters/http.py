@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import ipaddress
 import logging
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 import anyio
@@ -27,6 +28,7 @@ from aiex.core import (
     ModelReply,
     OverloadedError,
     ProviderError,
+    redacted,
 )
 from aiex.llm.ports import Timeouts
 from aiex.wires import UNREADABLE, RateLimit, StreamDecoder, deltas_of, rate_limits
@@ -152,9 +154,15 @@ class Upstream:
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError(f"the address of {provider} is no http(s) URL: {base_url!r}")
+            raise ConfigurationError(
+                f"the address of {provider} is no http(s) URL: {redacted(repr(base_url))}"
+            )
         self._host = parts.hostname
-        self._base_url = base_url.rstrip("/")
+        login, at, bare_host = parts.netloc.rpartition("@")
+        # A login is sent as a header: an error must not show it, and aiohttp takes none beside
+        # the header of a key.
+        self._login = unquote(login) if at else None
+        self._base_url = urlunsplit(parts._replace(netloc=bare_host)).rstrip("/")
         self._provider = provider
         self._decode_error = decode_error
         self._api_key = api_key
@@ -300,6 +308,9 @@ class Upstream:
         if self._session is None:
             raise RuntimeError(f"{type(self).__name__} is used before it is entered")
         headers = dict(self._headers(key))
+        if self._login is not None and "Authorization" not in headers:
+            login = self._login if ":" in self._login else f"{self._login}:"
+            headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
         if body is not None:
             headers["Content-Type"] = "application/json"
         # aiohttp warns of large bytes, and reads a file piece by piece.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,7 @@ class LocalAdapter:
         context_tokens: Most tokens of a window, where the model has that many: memory is taken
             for all of them, and a processor reads a few hundred a second.
         program: Program and first arguments of the server.
+        environment: Whole environment of the server; `None` for ours.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class LocalAdapter:
         index: Callable[[], PackageIndex] = PackageIndex,
         context_tokens: int = _CONTEXT_TOKENS,
         program: Sequence[str] = SERVER_PROGRAM,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._folder = ModelFolder(models)
         self._puller = Puller(self._folder, index=index)
@@ -95,6 +97,7 @@ class LocalAdapter:
         self._entropy = entropy
         self._context_tokens = context_tokens
         self._program = tuple(program)
+        self._environment = environment
         self._servers: dict[str, _Server] = {}
         self._lock = anyio.Lock()
 
@@ -255,6 +258,7 @@ class LocalAdapter:
             server = _Server(
                 model,
                 program=self._program,
+                environment=self._environment,
                 context_tokens=self._window(model.context_tokens),
                 clock=self._clock,
                 entropy=self._entropy,
@@ -281,6 +285,7 @@ class _Server:
         model: InstalledModel,
         *,
         program: Sequence[str],
+        environment: Mapping[str, str] | None,
         context_tokens: int,
         clock: Clock,
         entropy: Callable[[], float],
@@ -292,6 +297,7 @@ class _Server:
             name=f"the server of {model.name}",
             stdin=f"{self._token}\n".encode(),
             cwd=model.path.parent,
+            env=environment,
             ready_within=_LOAD_SECONDS,
         )
         self._clock = clock

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 import msgspec
 
-from aiex.app import all_settings, set_user, user_file
-from aiex.core import NotFoundError, nearest
+from aiex.app import KeyStore, all_settings, set_user, user_file
+from aiex.core import NotFoundError, UsageError, nearest
 from aiex.interfaces.cli.completing import settings
 from aiex.interfaces.cli.drive import Setup, answer, set_up
+from aiex.interfaces.cli.hidden import asker
 from aiex.interfaces.cli.options import Globals, Group, Leaf
-from aiex.interfaces.cli.render.config import ConfigResult, SettingView
+from aiex.interfaces.cli.render.config import ConfigResult, KeyResult, KeyView, SettingView
 
 __all__ = ["command"]
+
+_LONGEST_KEY = 64 * 1024
 
 
 def _views(setup: Setup) -> list[SettingView]:
@@ -26,7 +30,7 @@ def _views(setup: Setup) -> list[SettingView]:
         views.append(
             SettingView(
                 key=setting.key,
-                value=msgspec.Raw(msgspec.json.encode(value)),
+                value=setup.redact.data(msgspec.Raw(msgspec.json.encode(value))),
                 origin=setup.loaded.origins.get(setting.key, "default"),
                 takes=setting.type,
                 variable=setting.variable,
@@ -74,7 +78,11 @@ def _set(asked: Globals, /, key: str, value: str) -> int:
     file = set_user(setup.env, key, value, dry=asked.dry_run)
     now = [view for view in _views(set_up(asked, strict=False)) if view.key == key]
     result = ConfigResult(
-        action="set", settings=now, file=str(file), written=not asked.dry_run, given=value
+        action="set",
+        settings=now,
+        file=str(file),
+        written=not asked.dry_run,
+        given=setup.redact(value),
     )
     return answer(setup, "config set", result)
 
@@ -85,6 +93,98 @@ def _path(asked: Globals, /) -> int:
     result = ConfigResult(action="path", settings=[], file=str(user_file(setup.env)))
     return answer(setup, "config path", result)
 
+
+def _store(setup: Setup) -> KeyStore:
+    return KeyStore(setup.loaded, setup.env, ask=asker())
+
+
+def _key_views(store: KeyStore) -> list[KeyView]:
+    return [
+        KeyView(provider=state.provider, origin=state.origin, variable=state.variable)
+        for state in store.states()
+    ]
+
+
+@click.pass_obj
+def _key_list(asked: Globals, /) -> int:
+    setup = set_up(asked, strict=False)
+    result = KeyResult(action="list", keys=_key_views(_store(setup)))
+    return answer(setup, "config key list", result)
+
+
+@click.pass_obj
+def _key_set(asked: Globals, /, name: str, in_file: bool) -> int:
+    setup = set_up(asked, strict=False)
+    store = _store(setup)
+    store.check(name, in_file=in_file)
+    if asked.dry_run:
+        result = KeyResult(action="set", provider=name, keys=_key_views(store))
+        return answer(setup, "config key set", result)
+    key = _typed_key(name)
+    setup.redact.hold(key)
+    place = store.put(name, key, in_file=in_file)
+    now = _key_views(_store(set_up(asked, strict=False)))
+    result = KeyResult(action="set", provider=name, places=[place], keys=now)
+    return answer(setup, "config key set", result)
+
+
+@click.pass_obj
+def _key_delete(asked: Globals, /, name: str) -> int:
+    setup = set_up(asked, strict=False)
+    store = _store(setup)
+    gone = [] if asked.dry_run else store.remove(name)
+    now = _key_views(_store(set_up(asked, strict=False)))
+    result = KeyResult(action="delete", provider=name, places=gone, keys=now)
+    return answer(setup, "config key delete", result)
+
+
+def _typed_key(provider: str) -> str:
+    """Return the key: from the terminal, unseen, or the first line of standard input."""
+    ask = asker()
+    key = ask(f"Key of {provider}: ") if ask is not None else sys.stdin.readline(_LONGEST_KEY)
+    if not key.strip():
+        raise UsageError(
+            "no key was given",
+            hint=f"type it when asked, or pipe it in: aiex config key set {provider} < FILE",
+        )
+    return key.strip()
+
+
+_KEY = Group(
+    "key",
+    default="list",
+    help="Say where the keys of providers are, and keep them.",
+    commands=[
+        Leaf("list", callback=_key_list, help="Say where the key of each provider comes from."),
+        Leaf(
+            "set",
+            callback=_key_set,
+            help="Keep the key of PROVIDER: typed unseen, or the first line of standard input.",
+            params=[
+                click.Argument(["name"], metavar="PROVIDER"),
+                click.Option(
+                    ["--keyring", "in_file"],
+                    flag_value=False,
+                    default=False,
+                    type=bool,
+                    help="In the system's keyring, which is meant when neither is said.",
+                ),
+                click.Option(
+                    ["--file", "in_file"],
+                    flag_value=True,
+                    type=bool,
+                    help="In a file that only a passphrase opens.",
+                ),
+            ],
+        ),
+        Leaf(
+            "delete",
+            callback=_key_delete,
+            help="Take the key of PROVIDER out of the keyring and the encrypted file.",
+            params=[click.Argument(["name"], metavar="PROVIDER")],
+        ),
+    ],
+)
 
 command = Group(
     "config",
@@ -115,5 +215,6 @@ command = Group(
             params=[click.Argument(["key"], shell_complete=settings), click.Argument(["value"])],
         ),
         Leaf("path", callback=_path, help="Print where your own configuration file is."),
+        _KEY,
     ],
 )

@@ -9,7 +9,16 @@ import msgspec
 from aiex.core import Finished
 from aiex.interfaces.cli.console import Console
 
-__all__ = ["ConfigResult", "SettingView", "show"]
+__all__ = [
+    "ConfigResult",
+    "KeyResult",
+    "KeyView",
+    "SettingView",
+    "show",
+    "show_config_key_delete",
+    "show_config_key_list",
+    "show_config_key_set",
+]
 
 
 class SettingView(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +67,36 @@ class ConfigResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     given: str | None = None
 
 
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the key of a provider is; never the key.
+
+    Attributes:
+        provider: Name of the provider.
+        origin: Where its key comes from, in words; `None` if no place is known to have it.
+        variable: Environment variable that is looked into last.
+    """
+
+    provider: str
+    origin: str | None
+    variable: str
+
+
+class KeyResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `config key` answers.
+
+    Attributes:
+        action: What was asked.
+        keys: Where the keys are now.
+        provider: The provider that was named.
+        places: Where its key was put, or taken away from; empty for a dry run.
+    """
+
+    action: Literal["list", "set", "delete"]
+    keys: list[KeyView]
+    provider: str = ""
+    places: list[str] = []
+
+
 def show(finished: Finished, console: Console) -> None:
     """Write what `config` answered."""
     result = msgspec.json.decode(finished.data, type=ConfigResult)
@@ -77,6 +116,37 @@ def show(finished: Finished, console: Console) -> None:
                 where += ", which may only narrow it" if setting.narrows else ""
                 console.line(f"    {setting.description}")
                 console.line(f"    {setting.takes}; {setting.variable}; set by {where}", "dim")
+
+
+def show_config_key_list(finished: Finished, console: Console) -> None:
+    """Write where the keys are."""
+    for key in _keys(finished).keys:
+        console.line(f"{key.provider:<10} {key.origin or f'nowhere: {key.variable} is not set'}")
+
+
+def show_config_key_set(finished: Finished, console: Console) -> None:
+    """Write where a key was put, and whether it is the one that counts."""
+    result = _keys(finished)
+    [key] = [key for key in result.keys if key.provider == result.provider]
+    if not result.places:
+        console.line(f"would keep the key of {result.provider}")
+        return
+    console.line(f"the key of {result.provider} is in {result.places[0]}")
+    if key.origin is not None and result.places[0] not in key.origin:
+        console.note(f"another one is found first, and wins: {key.origin}", "yellow")
+
+
+def show_config_key_delete(finished: Finished, console: Console) -> None:
+    """Write where a key was taken away from."""
+    result = _keys(finished)
+    if not result.places:
+        console.line(f"would take the key of {result.provider} away")
+    for place in result.places:
+        console.line(f"the key of {result.provider} is no longer in {place}")
+
+
+def _keys(finished: Finished) -> KeyResult:
+    return msgspec.json.decode(finished.data, type=KeyResult)
 
 
 def _set(result: ConfigResult, console: Console) -> None:
