@@ -204,8 +204,13 @@ class House:
     def _own_files(self) -> list[Path]:
         """Return what decides about the sandbox or is looked after by Aiex, besides the state."""
         user, anchor = user_file_or_none(self.env), self.settings.state.audit_anchor
-        named = [] if anchor is None else [Path(anchor).expanduser().absolute()]
-        return [self.places.models, *named, *([] if user is None else [user])]
+        sealed = sealed_file(self.env)
+        return [
+            self.places.models,
+            *([] if anchor is None else [Path(anchor).expanduser().absolute()]),
+            *([] if user is None else [user]),
+            *([] if sealed is None else [sealed.path]),
+        ]
 
     def anchor(self) -> Anchor | None:
         """Return where the checkpoints of the audit log go; `None` for beside it."""
