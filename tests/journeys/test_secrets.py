@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import anyio
 import pytest
 
 from aiex.app.secret_files import SealedFile
+from aiex.sandbox import Command, CommandPolicy, Isolation
 from aiex.testing.fake_openai import FakeOpenAI, Scripted
 
 if TYPE_CHECKING:
@@ -415,20 +417,18 @@ def _seen(file: Path) -> list[tuple[str, list[str], dict[str, Any]]]:
     return [tuple(json.loads(line)) for line in file.read_text().splitlines()]
 
 
-def test_no_program_that_is_run_on_a_project_gets_a_secret(
-    planted: Planted, tmp_path: Path
-) -> None:
-    file = _children(planted, tmp_path, "git", "mix", "ruff")
-    (planted.cli.project / ".git").mkdir()
+def test_no_command_gets_a_secret(planted: Planted) -> None:
+    """Every command goes through `Isolation`: `tests/sandbox/test_spawn.py` holds that."""
 
-    planted("analyze")
-    planted("explain", "diff")
-    planted("doctor")
+    async def environment() -> bytes:
+        async with Isolation(CommandPolicy(require="none"), planted.cli.env) as isolation:
+            return (await isolation.run(Command(argv=("env",)))).stdout
 
-    seen = _seen(file)
-    assert {name for name, _, _ in seen} >= {"git", "mix"}
-    for name, argv, env in seen:
-        assert leaks(json.dumps([argv, env]).encode()) == set(), name
+    seen = anyio.run(environment)
+
+    assert b"PATH=" in seen
+    assert leaks(seen) == set()
+    assert leaks(json.dumps(planted.cli.env).encode()) != set()
 
 
 # Python packages in the place of those whose programs Aiex starts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+import aiex
 from aiex.core import ChildError, NotFoundError, RefusedError, UsageError
 from aiex.sandbox import (
     Command,
@@ -493,3 +495,29 @@ async def test_run_command_goes_through_the_isolation_that_is_open() -> None:
 
     assert inside.stdout != alone.stdout
     assert inside.level == alone.level != "none"
+
+
+STARTS = re.compile(
+    r"\b(?:subprocess\.(?!DEVNULL|PIPE|STDOUT|TimeoutExpired)|open_process\(|run_process\("
+    r"|create_subprocess|os\.(?:fork|exec\w*|posix_spawn\w*|spawn\w*|system|popen)\()"
+)
+STARTERS = {
+    "sandbox/keeper.py",  # the one that runs commands, inside
+    "sandbox/spawner.py",  # starts keepers
+    "sandbox/escapes.py",  # starts the victim that an escape goes for
+    "runtime/process.py",  # starts Aiex's own servers
+    "llm/wheels.py",  # asks uv, in a folder of ours
+    "testing/hostile_tree.py",
+}
+
+
+def test_nothing_else_of_aiex_starts_a_process() -> None:
+    src = Path(aiex.__file__).parent
+    found = {
+        path.relative_to(src).as_posix()
+        for path in src.rglob("*.py")
+        if STARTS.search(path.read_text("utf-8"))
+    }
+
+    assert found <= STARTERS
+    assert "sandbox/keeper.py" in found
