@@ -67,8 +67,7 @@ def _function(walk: Walk, node: Node) -> None:
     if not name.strip():
         return
     if node.child_by_field_name("type") is None and name.isupper() and walk.function:
-        walk.open_function(name)  # a macro with a block, such as a loop
-        return
+        return  # a macro with a block, such as a loop
     friend = _is_friend(node)
     in_class = not friend and _is_member(node)
     kind: SymbolKind = "method" if in_class or scope else "function"
