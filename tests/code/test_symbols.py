@@ -521,6 +521,14 @@ def test_a_line_that_begins_with_a_bracket_ends_only_a_signature(
     assert facts.error_lines == ()
 
 
+def test_a_qualified_name_in_a_known_namespace_is_a_function() -> None:
+    assert found_in("namespace a { struct S; }\nint a::f() {}\nint a::S::g() {}\n", "cpp") == [
+        ("namespace", "a", 1, 1),
+        ("function", "a.f", 2, 2),
+        ("method", "a.S.g", 3, 3),
+    ]
+
+
 def test_a_chain_of_any_depth_is_read() -> None:
     facts = read_facts(
         b"x = " + b"(" * 5000 + b")" * 5000 + b"\n" + b"a." * 20000 + b"b\n", "python"

@@ -43,7 +43,8 @@ _FUNCTION_HEAD = re.compile(
     rb"[\w:~]*\s*\()"
 )
 _TYPES = re.compile(
-    rb"\b(?:void|bool|char|short|int|long|float|double|signed|unsigned|const|typename)\b(?!\s*\()"
+    rb"\b(?:void|bool|char|short|int|long|float|double|signed|unsigned|const|typename"
+    rb"|s?size_t|u?int(?:8|16|32|64|ptr)_t|ptrdiff_t|char(?:8|16|32)_t)\b(?!\s*\()"
 )
 _CONVERSION = re.compile(rb"\s*operator\s+\w")
 _EXTERN_C = re.compile(rb'extern\s*"[^"\n]*"\Z')
