@@ -281,7 +281,7 @@ class _Masker:
         previous = self._word_at(before)
         if previous in _CLASS_WORDS:
             return _CLASS_HEAD.match(code, end) is not None
-        if has_arguments and b"{" in code[start:end]:
+        if has_arguments and (end - start > _LONGEST_HEAD or b"{" in code[start:end]):
             return False
         if previous in _AFTER and mark in _ENDS_OF_HEAD:
             return True
