@@ -225,9 +225,12 @@ class _Masker:
             else:
                 self._heads.add(at - 1)
                 self._mask_parameters(code, match.end(), at - 1)
+                left -= at - match.end()
 
     def _mask_parameters(self, code: bytes, start: int, end: int) -> None:
         for match in _MACRO.finditer(code, start, end):
+            if self._code[match.start() : match.end()] != match[0]:
+                continue  # masked with one around it
             opening = _ARGUMENTS.match(code, match.end())
             close = self._pairs.get(opening.end() - 1) if opening else None
             if (
