@@ -14,7 +14,9 @@ Without arguments: Python's standard library. What an oracle needs:
     go          go on PATH
     rust        AIEX_RUST_ORACLE: the program that cargo builds of bench/oracles/rust
     java        java (17 or newer) on PATH
-    cpp         python3 with clang.cindex (Debian: python3-clang); CPP_INCLUDE: paths, by `:`
+    cpp         libclang (a development dependency); CPP_INCLUDE: directories of headers, by `:`;
+                CPP_FLAGS: what else the compiler is given, such as -std=c++17 and the -isystem of
+                clang's own headers
 
 Speed is the time of `read_facts` in MB/s, and its ratio to what tree-sitter alone takes for the
 same files in the same run.
@@ -62,7 +64,7 @@ def command(language: Language) -> list[str]:
         case "java":
             return ["java", "-Xss64m", str(ORACLES / "Symbols.java")]
         case "cpp":
-            return ["/usr/bin/python3", str(ORACLES / "cpp.py")]
+            return [sys.executable, str(ORACLES / "cpp.py")]
 
 
 def ask(language: Language, paths: Sequence[Path]) -> dict[str, Any]:

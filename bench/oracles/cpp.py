@@ -46,7 +46,7 @@ _WORD = re.compile(rb"\w+")
 _OPERATOR = re.compile(rb"operator\s[^(]*[^(\s]")
 _IS_OPERATOR = re.compile(r"operator\W")
 _ANONYMOUS = re.compile(r"\((?:anonymous|unnamed|lambda)")
-_IN_FRONT = re.compile(rb"[A-Z][A-Z0-9_]{2,}\b(?:\((?:[^()]|\([^()]*\))*\))?\s+")
+_IN_FRONT = re.compile(rb"[A-Z][A-Z0-9_]{2,}\b(?:\((?:[^()]|\([^()]*\))*\))?(?:\s+|//[^\n]*\n)+")
 _MISSING = "file not found"
 
 
@@ -135,7 +135,7 @@ class Reader:
         """Return where a definition begins: after macros in front, which may be empty or not."""
         start = cursor.extent.start
         at, match = start.offset, _IN_FRONT.match(self.source, start.offset)
-        while match is not None and match.end() < cursor.location.offset:
+        while match is not None and match.end() <= cursor.location.offset:
             at = match.end()
             match = _IN_FRONT.match(self.source, at)
         return int(start.line) + self.source.count(b"\n", start.offset, at)

@@ -447,6 +447,40 @@ m! { fn made(x: u8) {} }
 
 
 @pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("int f(int x) { IF_X(x) { return 1; } else IF_X(y) { return 2; } else {} }", ["f"]),
+        ("class A {\nNAME_PRIVATE:\n int f() { return 1; }\n};", ["A", "A.f"]),
+        ('TEST_CASE("a b", "[c]") { struct L {}; }', ["TEST_CASE", "TEST_CASE.L"]),
+        ("class A {\n enum : long { one };\n int f() { return 1; }\n};", ["A", "A.f"]),
+        ("class A {\n A(B b = {}) : b(b) {}\n int f() {}\n};", ["A", "A.A", "A.f"]),
+        ("class A {\n int f() { return long(a) < b(c); }\n int g() {}\n};", ["A", "A.f", "A.g"]),
+        ("int f() { if IF_X (a) { return 1; } return 2; }\nint g() {}", ["f", "g"]),
+        ("int f() { FOR_EACH_X(a, b) { c(); } }", ["f"]),
+        ("#if 0\nint f( {\n#else\nint g() {\n#endif\n}\nint h() {}", ["g", "h"]),
+        ("int f() {\n#ifdef A\n if (a) {\n#else\n {\n#endif\n }\n}\nint g() {}", ["f", "g"]),
+        (
+            "struct A { int f() const\n LOCKS_X_(m) { return 1; }\n int x GUARDED_X(m); };",
+            ["A", "A.f"],
+        ),
+        ("template X_API int f<int>(int);\nextern template class B<int>;\nint g() {}", ["g"]),
+        ("struct A { template <class T> friend int f(T) { return 1; } };", ["A", "f"]),
+        ("typedef int (*F)(int);\ntypedef struct { int a; } B, *C;", ["F", "B", "C"]),
+        ("DWORD WINAPI f(int x) { return 1; }\nBOOL A::g() { return 1; }", ["f", "A.g"]),
+        (
+            'bool operator <(A a, B b) {}\nauto operator"" _x(int a) {}',
+            ["operator<", 'operator""_x'],
+        ),
+    ],
+)
+def test_cpp_is_read_past_what_only_its_preprocessor_knows(source: str, wanted: list[str]) -> None:
+    facts = read_facts(source.encode(), "cpp")
+
+    assert [symbol.qualified_name for symbol in facts.symbols] == wanted
+    assert facts.error_lines == ()
+
+
+@pytest.mark.parametrize(
     ("source", "language", "wanted"),
     [
         (
@@ -485,6 +519,14 @@ def test_a_line_that_begins_with_a_bracket_ends_only_a_signature(
 
     assert [(s.qualified_name, s.start_line, s.end_line) for s in facts.symbols] == wanted
     assert facts.error_lines == ()
+
+
+def test_a_qualified_name_in_a_known_namespace_is_a_function() -> None:
+    assert found_in("namespace a { struct S; }\nint a::f() {}\nint a::S::g() {}\n", "cpp") == [
+        ("namespace", "a", 1, 1),
+        ("function", "a.f", 2, 2),
+        ("method", "a.S.g", 3, 3),
+    ]
 
 
 def test_a_chain_of_any_depth_is_read() -> None:

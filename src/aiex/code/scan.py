@@ -78,6 +78,7 @@ class Walk:
         calls: Calls, in order.
         comment_spans: Byte ranges of the comments.
         error_lines: First lines where the text does not parse, 1-based.
+        namespaces: Qualified names of the namespaces that were opened.
         deepest: Levels of the syntax tree.
         reads_members: Whether the tree that is walked stands for members of a type.
     """
@@ -92,6 +93,7 @@ class Walk:
         self.calls: list[Call] = []
         self.comment_spans: list[tuple[int, int]] = []
         self.error_lines: list[int] = []
+        self.namespaces: set[str] = set()
         self.docstring: str | None = None
         self.reads_members = False
         self.deepest = 0
@@ -258,6 +260,8 @@ class Walk:
         qualified = f"{scope}.{name}" if scope else name
         end = _end_of_head(node, node.end_byte if body is None else body.start_byte)
         is_function = kind in {"function", "method", "constructor", "macro"}
+        if kind == "namespace":
+            self.namespaces.add(qualified)
         self.symbols.append(
             Symbol(
                 name=name,

@@ -67,16 +67,16 @@ def _function(walk: Walk, node: Node) -> None:
     if not name.strip():
         return
     if node.child_by_field_name("type") is None and name.isupper() and walk.function:
-        walk.open_function(name)  # a macro with a block, such as a loop
-        return
+        return  # a macro with a block, such as a loop
     friend = _is_friend(node)
     in_class = not friend and _is_member(node)
-    kind: SymbolKind = "method" if in_class or scope else "function"
+    around = walk.around("namespace") if friend else walk.parent  # a friend is no member
+    parts = [part for part in (around, *scope.split("::")) if part]
+    of_type = in_class or (bool(scope) and ".".join(parts) not in walk.namespaces)
+    kind: SymbolKind = "method" if of_type else "function"
     owner = scope.rpartition("::")[2] or (walk.parent or "").rpartition(".")[2]
     if kind == "method" and name == owner:
         kind = "constructor"
-    around = walk.around("namespace") if friend else walk.parent  # a friend is no member
-    parts = [part for part in (around, *scope.split("::")) if part]
     walk.define(
         node,
         kind,

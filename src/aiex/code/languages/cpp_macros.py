@@ -43,7 +43,8 @@ _FUNCTION_HEAD = re.compile(
     rb"[\w:~]*\s*\()"
 )
 _TYPES = re.compile(
-    rb"\b(?:void|bool|char|short|int|long|float|double|signed|unsigned|const|typename)\b(?!\s*\()"
+    rb"\b(?:void|bool|char|short|int|long|float|double|signed|unsigned|const|typename"
+    rb"|s?size_t|u?int(?:8|16|32|64|ptr)_t|ptrdiff_t|char(?:8|16|32)_t)\b(?!\s*\()"
 )
 _CONVERSION = re.compile(rb"\s*operator\s+\w")
 _EXTERN_C = re.compile(rb'extern\s*"[^"\n]*"\Z')
@@ -224,9 +225,12 @@ class _Masker:
             else:
                 self._heads.add(at - 1)
                 self._mask_parameters(code, match.end(), at - 1)
+                left -= at - match.end()
 
     def _mask_parameters(self, code: bytes, start: int, end: int) -> None:
         for match in _MACRO.finditer(code, start, end):
+            if self._code[match.start() : match.end()] != match[0]:
+                continue  # masked with one around it
             opening = _ARGUMENTS.match(code, match.end())
             close = self._pairs.get(opening.end() - 1) if opening else None
             if (
@@ -280,7 +284,7 @@ class _Masker:
         previous = self._word_at(before)
         if previous in _CLASS_WORDS:
             return _CLASS_HEAD.match(code, end) is not None
-        if has_arguments and b"{" in code[start:end]:
+        if has_arguments and (end - start > _LONGEST_HEAD or b"{" in code[start:end]):
             return False
         if previous in _AFTER and mark in _ENDS_OF_HEAD:
             return True
