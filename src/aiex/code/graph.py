@@ -212,9 +212,10 @@ class _Finder:
         targets: set[str] = set()
         for name in imported.names or ("",):
             dotted = f"{base}.{name}" if name else base
-            found = next((one for one in (dotted, base) if one in self._python), None)
-            if found is not None:
-                targets.add(self._python.find(found, path))
+            if dotted in self._python:
+                targets.add(self._python.find(dotted, path))
+            elif base in self._python:
+                targets.add(self._python.find(base, path))
         return targets
 
     def _python_at(self, folder: str, base: str, imported: Import) -> set[str]:
@@ -301,10 +302,9 @@ def _python_modules(paths: Iterable[str]) -> _Nearest:
     known = set(paths)
     modules = _Nearest()
     for path in known:
-        parts = list(PurePosixPath(path).with_suffix("").parts)
-        if parts[-1] == "__init__":
-            parts.pop()
-        folders = list(PurePosixPath(path).parent.parts)
+        *folders, name = path.split("/")
+        stem = name.rpartition(".")[0] or name
+        parts = folders if stem == "__init__" else [*folders, stem]
         # The path begins above the topmost package that holds the file, or higher, where a
         # package without __init__.py is around it or only a part of the project was read.
         start = len(folders)

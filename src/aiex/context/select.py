@@ -122,7 +122,10 @@ class SymbolIndex:
         return sorted(set(found), key=lambda ref: (ref.path == path, ref))
 
     def _calls_of(self, other: str, path: str, wanted: Mapping[str, Symbol]) -> Iterator[Reference]:
+        ends = tuple(wanted)
         for call in self._files[other].calls:
+            if not call.callee.endswith(ends):  # quickly past nearly all of them
+                continue
             symbol = wanted.get(_last(call.callee))
             if symbol is None or (other == path and _is_inside(call, symbol)):
                 continue
