@@ -8,6 +8,7 @@ the user allows: the lower limit, the stricter word, both lists.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import msgspec
@@ -139,10 +140,11 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     require: Annotated[
         Literal["none", "landlock", "bwrap"],
         _meta(
-            "Weakest isolation that a command may run at; below it nothing runs.",
+            "Weakest isolation that a command may run at; below it nothing runs. By default "
+            "`landlock` on Linux, and `none` where there is no other level.",
             narrow=True,
         ),
-    ] = "landlock"
+    ] = "landlock" if os.uname().sysname == "Linux" else "none"
     tools: Annotated[
         tuple[str, ...],
         _meta("Further files and folders with tools that commands may read.", user=True),
