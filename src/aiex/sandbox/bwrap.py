@@ -65,17 +65,18 @@ def arguments(
         reach: What the command may reach.
         folder: Holds the folder `root` where that is prepared.
         tmp_bytes: Size of the private folder.
-        is_prepared: Whether the keeper has a network namespace and a root already.
+        is_prepared: Whether the keeper has a root already, and the namespaces that commands may
+            share.
     """
     shown = [*reach.reads, *reach.writes]
     private = "/tmp" if "/tmp" not in shown else "/run"  # noqa: S108 - of its own namespace
     words = [bwrap, "--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid())]
-    words += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    words += ["--unshare-pid", "--unshare-ipc"]
     words += ["--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(PROGRAM_AT)]
     if is_prepared:
         words += ["--dev-bind", f"{folder}/root", "/"]
     else:
-        words += ["--unshare-net"]
+        words += ["--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
         for path in _etc():
             words += ["--ro-bind", path, path]
         for path in SYSTEM:

@@ -113,6 +113,7 @@ _SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _CAPBSET_DROP = 1, 4, 22, 24
 _SET_SUBREAPER, _SET_NO_NEW_PRIVS = 36, 38
 _SECCOMP_FILTER = 2
 _NEW_NS, _NEW_USER, _NEW_NET = 0x20000, 0x10000000, 0x40000000
+_NEW_UTS, _NEW_CGROUP = 0x4000000, 0x2000000
 _MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 0x1000, 0x4000, 0x80000
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 1, 2, 4, 8
@@ -258,13 +259,14 @@ def _set_mount(target: bytes, attributes: int) -> None:
 
 
 def _have_namespaces(user: int, group: int, template: Template) -> None:
-    """Go into a user, network and mount namespace of our own, and prepare a root there.
+    """Go into a user, network, host name, cgroup and mount namespace, and prepare a root there.
 
     Making a network namespace and mounting what every command sees takes half of what bubblewrap
-    needs. Commands that follow one another may share both: nothing in that network, in which
-    loopback is all there is, outlives the processes that use it, and they see the root read-only.
+    needs. Commands that follow one another may share these: nothing in that network, in which
+    loopback is all there is, outlives the processes that use it, the host name and the cgroup are
+    not theirs to change, and they see the root read-only.
     """
-    _checked(_libc.unshare(_NEW_USER | _NEW_NET | _NEW_NS))
+    _checked(_libc.unshare(_NEW_USER | _NEW_NET | _NEW_NS | _NEW_UTS | _NEW_CGROUP))
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"0 {user} 1"),
