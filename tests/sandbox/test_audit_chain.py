@@ -285,6 +285,16 @@ def test_without_a_key_or_a_log_nothing_is_claimed(log_of_ten: Path, tmp_path: P
         AuditLog(log_of_ten)
 
 
+def test_a_log_that_is_refused_leaves_no_handle_open(log_of_ten: Path) -> None:
+    (log_of_ten / "audit.key").unlink()
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(RefusedError, match="lost its key"):
+            AuditLog(log_of_ten)
+
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
 def test_a_key_that_others_can_read_is_refused(log_of_ten: Path) -> None:
     (log_of_ten / "audit.key").chmod(0o644)
     with pytest.raises(RefusedError, match="open to others"):

@@ -91,6 +91,8 @@ class AuditLog:
         self._is_dirty = False
         self._synced = 0.0
         self._later = _Later(self._sync_late)
+        self._gate = self._head_handle = -1
+        self._is_open = False
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -98,9 +100,12 @@ class AuditLog:
             self._head_handle = os.open(directory / HEAD_NAME, flags, 0o600)
             with self._alone():
                 self._begin()
+            self._is_open = True
         except OSError as error:
             raise self._unwritable(error) from error
-        self._is_open = True
+        finally:
+            if not self._is_open:
+                self._close_handles()
 
     def _begin(self) -> None:
         """Take the key of the log, or make it, and with it the log."""
@@ -190,9 +195,12 @@ class AuditLog:
                 raise self._unwritable(error) from error
             finally:
                 self._is_open = False
-                for handle in (self._gate, self._head_handle, self._segment[1]):
-                    if handle >= 0:
-                        os.close(handle)
+                self._close_handles()
+
+    def _close_handles(self) -> None:
+        for handle in (self._gate, self._head_handle, self._segment[1]):
+            if handle >= 0:
+                os.close(handle)
 
     def _sync_late(self) -> None:
         """Sync what was written; called on a thread of its own."""

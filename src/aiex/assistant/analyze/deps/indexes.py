@@ -172,12 +172,12 @@ class NpmRegistry:
         )
 
 
-class GoProxy:
-    """A proxy of Go modules.
+class _Index:
+    """An index at one address.
 
     Args:
         web: Asks.
-        address: Address of the proxy.
+        address: Its address.
     """
 
     def __init__(self, web: Web, address: str) -> None:
@@ -188,6 +188,15 @@ class GoProxy:
     def name(self) -> str:
         """The host."""
         return host_of(self._address)
+
+
+class GoProxy(_Index):
+    """A proxy of Go modules.
+
+    Args:
+        web: Asks.
+        address: Address of the proxy.
+    """
 
     async def versions(self, package: str) -> Versions:
         """Return the tagged versions of the module *package*."""
@@ -206,22 +215,13 @@ class _Crate(msgspec.Struct):
 _DECODE_CRATES = msgspec.json.Decoder(_Crate).decode_lines
 
 
-class CargoIndex:
+class CargoIndex(_Index):
     """A sparse index of crates.
 
     Args:
         web: Asks.
         address: Address of the index, without `sparse+`.
     """
-
-    def __init__(self, web: Web, address: str) -> None:
-        self._web = web
-        self._address = address.rstrip("/")
-
-    @property
-    def name(self) -> str:
-        """The host."""
-        return host_of(self._address)
 
     async def versions(self, package: str) -> Versions:
         """Return the versions of the crate *package* that are not yanked."""
@@ -245,22 +245,13 @@ class _HexPackage(msgspec.Struct):
 _DECODE_HEX = msgspec.json.Decoder(_HexPackage).decode
 
 
-class HexApi:
+class HexApi(_Index):
     """The JSON API of a Hex repository.
 
     Args:
         web: Asks.
         address: Address of the API.
     """
-
-    def __init__(self, web: Web, address: str) -> None:
-        self._web = web
-        self._address = address.rstrip("/")
-
-    @property
-    def name(self) -> str:
-        """The host."""
-        return host_of(self._address)
 
     async def versions(self, package: str) -> Versions:
         """Return the versions of *package* that are not retired."""
