@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -292,3 +294,25 @@ async def test_the_copies_are_gone_when_it_has_ended(cache: AnalysisCache, tmp_p
 
     assert not await anyio.Path(place.read_text().strip()).exists()
     assert report.checked[0].argv[4:] == RuffSettings().arguments()
+
+
+def test_ruff_is_found_by_threads_that_look_at_once() -> None:
+    """Python 3.11 fills what sysconfig knows in full view of other threads."""
+    program = (
+        "import sys, sysconfig\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from aiex.assistant.ruff_run import ruff_program\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "ruff_program()\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    for _ in range(30):\n"
+        "        sysconfig._CONFIG_VARS = None\n"
+        "        sysconfig._CONFIG_VARS_INITIALIZED = False\n"
+        "        calls = [pool.submit(ruff_program) for _ in range(8)]\n"
+        "        assert all(call.result() for call in calls)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ran.returncode == 0, ran.stderr

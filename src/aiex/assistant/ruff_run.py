@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -221,12 +222,17 @@ def _unfit_name(path: str) -> str | None:
     return f"its path has {length} bytes" if length > _LONGEST_PATH else None
 
 
+_FINDING = threading.Lock()
+"""Held while ruff is looked for, by sysconfig, which Python 3.11 reads wrongly in two threads."""
+
+
 def ruff_program() -> str | None:
     """Return ruff: the one that was installed with Aiex, else the one on PATH."""
     try:
         from ruff import find_ruff_bin  # noqa: PLC0415 - only where something is to be checked
 
-        return os.fsdecode(find_ruff_bin())
+        with _FINDING:
+            return os.fsdecode(find_ruff_bin())
     except (ImportError, FileNotFoundError):
         return shutil.which("ruff")
 

@@ -9,7 +9,7 @@ What a command leaves in its private `/tmp` ends with the namespace.
 from __future__ import annotations
 
 import os
-import sysconfig
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,8 @@ def find_bwrap() -> str | None:
     """
     if os.access(_SYSTEMS_OWN, os.X_OK):
         return _SYSTEMS_OWN
-    own = Path(sysconfig.get_path("scripts")) / "bwrap"
+    # Not by sysconfig, which Python 3.11 reads wrongly in two threads at once.
+    own = Path(sys.prefix) / "bin" / "bwrap"
     return str(own) if os.access(own, os.X_OK) else None
 
 
