@@ -60,6 +60,8 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         duration_ms: Milliseconds in all.
         prompt: The messages as JSON, only where the user asked to keep them.
         reply: The reply's text, only where the user asked to keep it.
+        team: Team of who asked; `None` without one.
+        key_id: Key of the gateway that was used; `None` on one's own machine.
         schema: Version of this record.
     """
 
@@ -84,6 +86,8 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     first_token_ms: int | None = None
     prompt: str | None = None
     reply: str | None = None
+    team: str | None = None
+    key_id: str | None = None
     schema: int = 1
 
 

@@ -14,7 +14,8 @@ AiexError                       internal
 │       ├── OverloadedError       overloaded        the provider is busy or broken for now
 │       └── IncompleteStreamError incomplete_stream the answer ended before its terminal marker
 ├── RefusedError                refused           policy, sandbox or the user said no
-│   └── PathRefusedError        path_refused      a path leaves its root or is protected
+│   ├── PathRefusedError        path_refused      a path leaves its root or is protected
+│   └── UnauthenticatedError    unauthenticated   the key of who asks is missing or wrong
 ├── LimitError                  limit             a rate limit or budget is exhausted
 │   ├── RateLimitError            rate_limit        wait `retry_after` seconds
 │   └── BudgetError               budget            money, quota or spend limit is used up
@@ -66,6 +67,7 @@ __all__ = [
     "StoreBusyError",
     "StoreCorruptError",
     "StoreError",
+    "UnauthenticatedError",
     "UnavailableError",
     "UnusableReplyError",
     "UsageError",
@@ -110,6 +112,8 @@ class AiexError(Exception):
             hint=self.hint,
             transient=self.transient,
             retry_after=self.retry_after,
+            status=getattr(self, "status", None),
+            provider=getattr(self, "provider", None),
         )
 
 
@@ -228,6 +232,12 @@ class PathRefusedError(RefusedError):
         self.rule = rule
 
 
+class UnauthenticatedError(RefusedError):
+    """Who asks shows no key of this gateway, or one that is wrong, expired or revoked."""
+
+    code = "unauthenticated"
+
+
 class LimitError(AiexError):
     """A rate limit or a budget is exhausted."""
 
@@ -305,6 +315,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
         hint: What to do next; `None` if unknown.
         transient: Whether the same call may succeed later without a change.
         retry_after: Least wait in seconds; `None` if the other side named none.
+        status: HTTP status that a provider answered with; `None` if none did.
+        provider: Provider that answered; `None` if none did or it is not known.
     """
 
     code: str
@@ -312,6 +324,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
     transient: bool = False
     retry_after: float | None = None
+    status: int | None = None
+    provider: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -341,6 +355,7 @@ OUTCOMES: dict[str, Outcome] = {
     "incomplete_stream": Outcome(exit_code=3, http_status=502),
     "refused": Outcome(exit_code=4, http_status=403),
     "path_refused": Outcome(exit_code=4, http_status=403),
+    "unauthenticated": Outcome(exit_code=4, http_status=401),
     "limit": Outcome(exit_code=5, http_status=429),
     "rate_limit": Outcome(exit_code=5, http_status=429),
     "budget": Outcome(exit_code=5, http_status=402),
@@ -371,7 +386,7 @@ def _classes(root: type[AiexError]) -> dict[str, type[AiexError]]:
 def error_from_info(info: ErrorInfo) -> AiexError:
     """Return the exception that *info* was made of, ready to be raised.
 
-    Fields beyond those of `ErrorInfo` (a path, a provider) are not restored.
+    Fields beyond those of `ErrorInfo` (a path) are not restored.
     """
     cls = _classes(AiexError).get(info.code, AiexError)
     error = cls.__new__(cls)
@@ -382,4 +397,6 @@ def error_from_info(info: ErrorInfo) -> AiexError:
         transient=info.transient,
         retry_after=info.retry_after,
     )
+    if isinstance(error, ProviderError):
+        error.provider, error.status = info.provider, info.status
     return error

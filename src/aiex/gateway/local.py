@@ -232,6 +232,16 @@ class LocalGateway:
                 body = Failed(error=InterruptedByUserError("the request was cancelled").info())
             running.end(body)
 
+    async def run(self, request: Request) -> AsyncGenerator[Event, None]:
+        """Admit *request* and yield its events; closing the generator ends the request."""
+        await self.submit(request)
+        try:
+            async for event in self.attach(request.id):
+                yield event
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.cancel(request.id)
+
     async def attach(self, request_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """Yield the request's events above *after* to the last one."""
         async for event in self._known(request_id).journal.read(after=after):

@@ -15,21 +15,22 @@ from aiex.llm.coordinator import (
 from aiex.llm.download import (
     Access,
 )
-from aiex.llm.estimates import (
-    Estimate,
-)
 from aiex.llm.installed import (
     InstalledModel,
     ModelFolder,
 )
 from aiex.llm.ports import (
     Adapter,
+    Announce,
     CallRecord,
     CallSink,
     Endpoint,
+    Estimate,
+    Forwarding,
     Limiter,
     ModelInfo,
     Preparable,
+    Relayed,
     Reservation,
     Strategy,
     Timeouts,
@@ -83,12 +84,14 @@ __all__ = [
     "STRATEGIES",
     "Access",
     "Adapter",
+    "Announce",
     "CallEvent",
     "CallRecord",
     "CallSink",
     "Coordinator",
     "Endpoint",
     "Estimate",
+    "Forwarding",
     "InstalledModel",
     "KnownModel",
     "Limiter",
@@ -106,6 +109,7 @@ __all__ = [
     "Puller",
     "Rate",
     "Rates",
+    "Relayed",
     "Reservation",
     "Strategy",
     "Timeouts",

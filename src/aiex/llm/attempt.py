@@ -20,8 +20,7 @@ from aiex.core import (
     Usage,
     UsageTotal,
 )
-from aiex.llm.estimates import Estimate
-from aiex.llm.ports import CallRecord, Endpoint
+from aiex.llm.ports import CallRecord, Endpoint, Estimate
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 
@@ -171,6 +170,8 @@ class Attempt:
             first_token_ms=None if first is None else int(first * 1000),
             prompt=msgspec.json.encode(self.call.messages).decode() if keeps_words else None,
             reply="".join(self._text) if keeps_words else None,
+            team=request.principal.team,
+            key_id=request.principal.key_id,
         )
 
 

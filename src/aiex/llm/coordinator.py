@@ -36,10 +36,11 @@ from aiex.core import (
     new_id,
 )
 from aiex.llm.attempt import Attempt
-from aiex.llm.estimates import DEFAULT_OUTPUT, Estimate, check_cost, estimate_of
+from aiex.llm.estimates import DEFAULT_OUTPUT, check_cost, estimate_of
 from aiex.llm.ports import (
     CallSink,
     Endpoint,
+    Estimate,
     Limiter,
     Preparable,
     Reservation,

@@ -5,34 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from aiex.core import BudgetError, ModelCall, TextPart, Usage
-from aiex.llm.ports import Endpoint
+from aiex.llm.ports import Endpoint, Estimate
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 
-__all__ = ["DEFAULT_OUTPUT", "Estimate", "check_cost", "estimate_of"]
+__all__ = ["DEFAULT_OUTPUT", "check_cost", "estimate_of"]
 
 DEFAULT_OUTPUT = 4096
 """Tokens that a reply is taken to have at most when its call sets no bound."""
-
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call would cost at one endpoint.
-
-    Attributes:
-        provider: Name of the provider.
-        model: Name of the model.
-        input_tokens: Estimated tokens of the prompt.
-        output_tokens: Most tokens of the reply.
-        cost_usd_micros: Most that it would cost, micro-dollars; `None` when unpriced.
-        fits: Whether prompt and reply fit into its window; `None` if the window is unknown.
-    """
-
-    provider: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cost_usd_micros: int | None
-    fits: bool | None
 
 
 def estimate_of(
