@@ -49,6 +49,7 @@ from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
 
 __all__ = [
+    "COUNT_WIRE",
     "DEFAULT_MAX_TOKENS",
     "WIRE",
     "StreamDecoder",
@@ -65,6 +66,8 @@ __all__ = [
 ]
 
 WIRE = "anthropic_messages"
+COUNT_WIRE = "anthropic_messages.count"
+"""The wire of its endpoint that counts the tokens of a prompt."""
 
 DEFAULT_MAX_TOKENS = 8192
 """Longest reply of a call that names none; the wire requires one."""

@@ -11,7 +11,9 @@ import msgspec
 from aiex.core import Embedding, OverloadedError
 from aiex.wires.fields import UNREADABLE
 
-__all__ = ["decode_embedding", "encode_embedding_request"]
+__all__ = ["WIRE", "decode_embedding", "encode_embedding_request"]
+
+WIRE = "openai_embeddings"
 
 
 class _Row(msgspec.Struct):

@@ -62,6 +62,7 @@ from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
 
 __all__ = [
+    "COUNT_WIRE",
     "WIRE",
     "StreamDecoder",
     "StreamEncoder",
@@ -77,6 +78,8 @@ __all__ = [
 ]
 
 WIRE = "openai_responses"
+COUNT_WIRE = "openai_responses.count"
+"""The wire of its endpoint that counts the tokens of a prompt."""
 
 _ROLES: tuple[Role, ...] = ("system", "developer", "user", "assistant")
 _PART_KEYS = frozenset({"annotations", "logprobs"})
