@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -30,7 +30,7 @@ from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
 from aiex.wires.fields import ABSENT, UNREADABLE, given
 from aiex.wires.streams import StreamDecoder
 
-__all__ = ["SCANNERS", "StreamScanner", "is_empty"]
+__all__ = ["SCANNERS", "Redact", "ResponsesScanner", "StreamScanner", "is_empty", "said_bytes"]
 
 _LARGEST_HELD = 64 * 1024
 _LARGEST_READ = 16 * 1024 * 1024
@@ -39,9 +39,12 @@ _TAIL = 256 * 1024
 _TYPE = re.compile(rb'"type"\s*:\s*"(response\.(completed|incomplete|failed))"')
 _REASON = re.compile(rb'"finish_reason"\s*:\s*("[a-z_]+")')
 _DETAILS = re.compile(rb'"incomplete_details"\s*:\s*(\{[^{}]*\})')
+_SEQUENCE = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
+_REPLY_ID = re.compile(rb'"id"\s*:\s*"([\w.-]+)"')
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{(?:[^{}]|\{[^{}]*\})*\})')
 
 Redact = Callable[[str], str]
+"""Takes secrets out of a text."""
 
 
 def is_empty(delta: Delta) -> bool:
@@ -97,6 +100,7 @@ class StreamScanner(abc.ABC):
         self._events = 0
         self._bytes = 0
         self._overhead = 0
+        self._last = b""
         self.has_content = False
         self.is_over = False
         self.has_told = False
@@ -155,6 +159,7 @@ class StreamScanner(abc.ABC):
 
     def _take(self, whole: bytes) -> bytes:
         """Return what of *whole* events may be passed on."""
+        self._last = whole
         if self.is_over:
             return whole if self.finish is not None else b""
         if self.has_content and not self._matters(whole):
@@ -180,11 +185,13 @@ class StreamScanner(abc.ABC):
                 self._note(self._decoder.feed(event))
                 continue
             had_content = self.has_content
+            if not had_content:
+                self._begun(event)
             deltas = self._decoder.feed(event)
             self._note(deltas)
             if self.has_content and not had_content:
                 self._events, self._bytes = 1, len(event)
-                self._overhead = len(event) - _said(deltas)
+                self._overhead = len(event) - said_bytes(deltas)
             if self._decoder.has_failed:
                 self.has_told = True
                 yield self._redact(event.decode("utf-8", "replace")).encode()
@@ -283,12 +290,15 @@ class StreamScanner(abc.ABC):
     def _seen(self, delta: Delta) -> None:  # noqa: B027 - most wires have nothing to note
         """Note what *delta* tells about the end to come."""
 
+    def _begun(self, event: bytes) -> None:  # noqa: B027 - as above
+        """Note what an *event* before the first content tells."""
+
     def _is_only_usage(self, event: bytes) -> bool:
         """Return whether *event* tells the usage and nothing else."""
         return False
 
 
-def _said(deltas: list[Delta]) -> int:
+def said_bytes(deltas: Iterable[Delta]) -> int:
     """Return the bytes of text in *deltas*."""
     size = 0
     for delta in deltas:
@@ -374,8 +384,33 @@ class _ChatScanner(StreamScanner):
         return chunk.choices == [] and given(chunk.usage)
 
 
-class _ResponsesScanner(StreamScanner):
-    """Responses: one of three last events, which hold the whole response once more."""
+class ResponsesScanner(StreamScanner):
+    """Responses: one of three last events, which hold the whole response once more.
+
+    Attributes:
+        reply_id: Identifier of the response; empty until it was told.
+    """
+
+    def __init__(
+        self,
+        *,
+        drops_usage: bool = False,
+        needs_marker: bool = False,
+        redact: Redact = _as_it_is,
+    ) -> None:
+        super().__init__(drops_usage=drops_usage, needs_marker=needs_marker, redact=redact)
+        self.reply_id = ""
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last event that was given back; -1 before the first."""
+        numbers = _SEQUENCE.findall(self._last)
+        return int(numbers[-1]) if numbers else -1
+
+    def _begun(self, event: bytes) -> None:
+        found = None if self.reply_id else _REPLY_ID.search(event)
+        if found is not None:
+            self.reply_id = found[1].decode()
 
     @staticmethod
     def _new_decoder() -> StreamDecoder:
@@ -431,7 +466,7 @@ class _OllamaScanner(StreamScanner):
 
 SCANNERS: dict[str, type[StreamScanner]] = {
     openai_chat.WIRE: _ChatScanner,
-    openai_responses.WIRE: _ResponsesScanner,
+    openai_responses.WIRE: ResponsesScanner,
     anthropic_messages.WIRE: _MessagesScanner,
     ollama.WIRE: _OllamaScanner,
 }
