@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
+from decimal import Decimal
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from aiex.core import (
@@ -17,6 +19,7 @@ from aiex.core import (
     Event,
     Finish,
     IncompleteStreamError,
+    ModelCall,
     ModelChosen,
     ModelEnded,
     OverloadedError,
@@ -30,21 +33,68 @@ from aiex.core import (
 )
 from aiex.llm import (
     Adapter,
+    CallRecord,
     Coordinator,
     Endpoint,
     Estimate,
+    Pricing,
     Provider,
     Providers,
+    Rate,
+    Rates,
+    Reservation,
     Timeouts,
     TokenCounter,
+    load_table,
 )
 from aiex.testing.clock import FakeClock
 from aiex.testing.scripted import Delay, Hold, ScriptedProvider, Step, says
-from llm.test_coordinator import PRICING, Ledger, Records, a_request
 
 pytestmark = pytest.mark.anyio
 
 BUSY = OverloadedError("busy", status=529)
+PRICING = Pricing(
+    load_table(), {"paid:paid-1": Rates(input=Rate(Decimal(1)), output=Rate(Decimal(10)))}
+)
+
+
+def a_request() -> Request:
+    return Request(
+        id="req_1",
+        verb="complete",
+        arguments=msgspec.Raw(b"{}"),
+        principal=Principal(user="ada", interface="http"),
+    )
+
+
+class Records:
+    """Keeps the records of all attempts."""
+
+    def __init__(self) -> None:
+        self.kept: list[CallRecord] = []
+
+    async def record(self, call: CallRecord) -> None:
+        self.kept.append(call)
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [call.outcome for call in self.kept]
+
+
+class Ledger:
+    """A limiter that keeps what was settled, and may refuse."""
+
+    def __init__(self, refusal: AiexError | None = None) -> None:
+        self.refusal = refusal
+        self.settled: list[tuple[Usage | None, int | None]] = []
+
+    async def reserve(self, principal: Principal, endpoint: Endpoint, **_: Any) -> Reservation:
+        if self.refusal is not None:
+            raise self.refusal
+        return self
+
+    async def settle(self, usage: Usage | None, *, cost_usd_micros: int | None) -> None:
+        self.settled.append((usage, cost_usd_micros))
 
 
 class Asked:
@@ -72,8 +122,6 @@ class Asked:
     async def open(
         self, adapter: Adapter, endpoint: Endpoint, *, timeouts: Timeouts
     ) -> AsyncGenerator[WireBytes | Finish, None]:
-        from aiex.core import ModelCall
-
         self.opened.append(endpoint.provider)
         call = ModelCall(model=endpoint.model, messages=())
         async with aclosing(adapter.stream(call, timeouts=timeouts)) as deltas:
@@ -263,8 +311,6 @@ async def test_who_may_not_ask_a_model_is_told_which_ones_are_allowed() -> None:
     relay = Relay(provider("paid", says("No.")), provider("second", says("Mine.")))
     ann = Principal(user="ann", interface="http", models=("sec*:*",))
     request = a_request()
-    import msgspec
-
     async with relay.coordinator:
         mine = msgspec.structs.replace(request, principal=ann)
         async with aclosing(relay.stream(mine)) as stream:
