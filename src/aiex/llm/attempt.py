@@ -15,6 +15,7 @@ from aiex.core import (
     Finish,
     ImagePart,
     ModelCall,
+    ModelCalled,
     ModelEnded,
     ProviderError,
     ReasoningDelta,
@@ -156,6 +157,21 @@ class Attempt:
             is_estimate=self.is_estimate,
         )
 
+    def called(self, request: Request, *, seconds: float) -> ModelCalled:
+        """Return what is published of it, which took *seconds*."""
+        usage = self.usage
+        return ModelCalled(
+            id=self.call_id,
+            request_id=request.id,
+            provider=self.endpoint.provider,
+            model=self.endpoint.model,
+            outcome=self.outcome,
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+            cost_usd_micros=self.cost,
+            ms=int(seconds * 1000),
+        )
+
     def record(
         self, request: Request, *, at: datetime, seconds: float, first_token: float | None
     ) -> CallRecord:
@@ -278,8 +294,8 @@ class Question:
         pricing: Prices it.
     """
 
-    can_be_counted = False
-    """Whether a tokenizer may be loaded to know its size better."""
+    is_ours = False
+    """Whether we ask for ourselves: then time may be taken, to count closely or to wait."""
 
     def __init__(self, *, counter: TokenCounter, pricing: Pricing) -> None:
         self._counter = counter
@@ -325,7 +341,7 @@ class CallQuestion(Question):
         pricing: Prices it.
     """
 
-    can_be_counted = True
+    is_ours = True
 
     def __init__(self, call: ModelCall, *, counter: TokenCounter, pricing: Pricing) -> None:
         super().__init__(counter=counter, pricing=pricing)
