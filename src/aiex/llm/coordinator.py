@@ -122,6 +122,7 @@ class Coordinator:
         self._health = health or Health(announce=announce)
         self._affinity = Affinity()
         self._retries = RetryBudget()
+        self._is_watched = False
         self._hears = getattr(limiter, "told", None)
         self._told: dict[str, object] = {}
 
@@ -354,7 +355,7 @@ class Coordinator:
         groups: dict[Endpoint, tuple[bool, bool, int]] = {
             endpoint: (
                 question.estimate(endpoint).fits is False,
-                not self._health.allows(endpoint, now=now),
+                not self._may_ask(endpoint, now),
                 endpoint.step,
             )
             for endpoint in order
@@ -370,6 +371,12 @@ class Coordinator:
                 order.insert(0, home)
                 reason = "its cache may know the prompt"
         return _Order(order, reason, affinity)
+
+    def _may_ask(self, endpoint: Endpoint, now: float) -> bool:
+        """Return whether *endpoint* is well, or a probe that nobody else makes may show that."""
+        if self._health.allows(endpoint, now=now):
+            return True
+        return not self._is_watched and self._health.wants_probe(endpoint, now=now)
 
     def _known(self, endpoint: Endpoint, estimate: Estimate) -> Endpoint:
         """Return *endpoint* with what a strategy may want to know of it."""
@@ -396,7 +403,8 @@ class Coordinator:
                 f"{endpoint.provider} asked to be left alone for {wait:.1f} s more",
                 retry_after=wait,
             )
-        if self._health.standing(endpoint, now=now).state == "half_open":
+        if self._health.wants_probe(endpoint, now=now):
+            self._health.probing(endpoint.provider)
             error = await self._probe(endpoint.provider)
             if error is not None:
                 raise error
@@ -404,14 +412,20 @@ class Coordinator:
     async def _probe(self, name: str) -> AiexError | None:
         """Ask the provider *name* whether it is there; return what is wrong with it."""
         failure: AiexError | None = None
+        has_ended = False
         try:
             with anyio.fail_after(_SECONDS_TO_PROBE):
                 adapter = await self._providers.adapter(name)
                 await adapter.probe()
+            has_ended = True
         except AiexError as error:
-            failure = error
+            failure, has_ended = error, True
         except TimeoutError:
             failure = OverloadedError(f"{name} did not answer a probe", provider=name)
+            has_ended = True
+        finally:
+            if not has_ended:
+                self._health.unprobed(name)
         self._health.probed(name, failure, now=self._clock.monotonic())
         return failure
 
@@ -424,12 +438,16 @@ class Coordinator:
             every: Seconds between two looks.
             idle: Seconds without a call after which a provider on this machine is probed.
         """
-        while True:
-            async with anyio.create_task_group() as tasks:
-                for name in self._health.due(now=self._clock.monotonic(), idle=idle):
-                    tasks.start_soon(self._probe, name)
-                tasks.start_soon(self._providers.refresh)
-            await self._sleep(every)
+        self._is_watched = True
+        try:
+            while True:
+                async with anyio.create_task_group() as tasks:
+                    for name in self._health.due(now=self._clock.monotonic(), idle=idle):
+                        tasks.start_soon(self._probe, name)
+                    tasks.start_soon(self._providers.refresh)
+                await self._sleep(every)
+        finally:
+            self._is_watched = False
 
     def _end_of(self, request: Request, order: Sequence[Endpoint]) -> float:
         """Return until when (monotonic seconds) the call may take, with all its attempts."""
@@ -536,7 +554,7 @@ class Coordinator:
         """Return whether the same endpoint is tried again, which takes of the retries there are."""
         now = self._clock.monotonic()
         if not self._health.allows(run.endpoint, now=now) and any(
-            self._health.allows(endpoint, now=now) for endpoint in run.left[1:]
+            self._may_ask(endpoint, now) for endpoint in run.left[1:]
         ):
             return False
         if run.is_refused:  # by our own limits, which nobody's retries can hurt

@@ -229,6 +229,30 @@ class Health:
         states = place.breaker.state(now), place.provider.breaker.state(now)
         return states == ("closed", "closed")
 
+    def wants_probe(self, endpoint: Endpoint, *, now: float) -> bool:
+        """Return whether *endpoint* may be asked once its provider has answered a probe.
+
+        Not while somebody else probes it.
+        """
+        place = self.place(endpoint)
+        breaker = place.provider.breaker
+        return (
+            breaker.state(now) == "half_open"
+            and not breaker.is_probed
+            and place.breaker.state(now) == "closed"
+        )
+
+    def probing(self, name: str) -> None:
+        """Note that the provider *name* is being probed; `probed` is to follow."""
+        breaker = self._providers[name].breaker
+        if breaker.stop is not None:
+            self._tell(BreakerChanged(provider=name, state="half_opened"))
+        breaker.is_probed = True
+
+    def unprobed(self, name: str) -> None:
+        """Note that whoever probed the provider *name* went away before it answered."""
+        self._providers[name].breaker.is_probed = False
+
     def cooling(self, endpoint: Endpoint, *, now: float) -> float:
         """Return the seconds that *endpoint*'s provider asked to be left alone still; 0 if none."""
         stop = self.place(endpoint).breaker.stop
@@ -315,10 +339,9 @@ class Health:
             if breaker.stop is not None:
                 if breaker.state(now) != "half_open":
                     continue
-                self._tell(BreakerChanged(provider=name, state="half_opened"))
             elif not provider.is_local or now - provider.touched < idle:
                 continue
-            breaker.is_probed = True
+            self.probing(name)
             found.append(name)
         return found
 
@@ -381,8 +404,10 @@ class Health:
         probe: bool = False,
     ) -> None:
         was_open = breaker.state(now) == "open"
-        if was_open and breaker.stop is not None and breaker.stop.until >= now + shortest:
-            return  # calls that were under way when it was stopped say nothing new
+        if was_open and breaker.stop is not None:
+            is_longer = breaker.stop.until < now + shortest
+            if not is_longer or not isinstance(error, RateLimitError):
+                return  # calls that were under way when it was stopped say nothing new
         seconds = breaker.open(
             error.code, now=now, shortest=shortest, longest=longest, needs_probe=probe
         )

@@ -39,6 +39,7 @@ __all__ = ["Provider", "ProviderState", "Providers", "allowed_of", "may_ask"]
 _PROBE_SECONDS = 1.0
 _FRESH_SECONDS = 30.0
 _FAILED_SECONDS = 5.0
+_WANTED_SECONDS = 300.0
 _MOST_ROUTES = 1024
 _ADVICE = (
     "set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama or LM Studio, or install the embedded "
@@ -86,18 +87,31 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         return next((info for info in self.models if info.name == model), None)
 
 
-class _Route(msgspec.Struct, frozen=True):
+class _Route:
     """Who answers a name, as it was found out.
 
-    Attributes:
+    Args:
         endpoints: They; none when *error* is there.
         error: Why nobody does.
-        fresh_until: Until when (monotonic seconds) that is believed.
+        found_at: When (monotonic seconds) they were found.
+        fresh_until: Until when that is believed.
     """
 
-    endpoints: tuple[Endpoint, ...]
-    error: ErrorInfo | None
-    fresh_until: float
+    __slots__ = ("endpoints", "error", "found_at", "fresh_until", "used_at")
+
+    def __init__(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        error: ErrorInfo | None,
+        *,
+        found_at: float,
+        fresh_until: float,
+    ) -> None:
+        self.endpoints = endpoints
+        self.error = error
+        self.found_at = found_at
+        self.fresh_until = fresh_until
+        self.used_at = fresh_until
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -249,19 +263,22 @@ class Providers:
             UnavailableError: What was named, or everything, cannot be reached.
         """
         asked = _Asked(model or options.model or "", options.provider or "", options.offline)
-        route = self._routes.get(asked)
-        if route is None or route.fresh_until <= self._now():
+        route, now = self._routes.get(asked), self._now()
+        if route is None or route.fresh_until <= now:
             route = await self._route_anew(asked)
+        route.used_at = now
         if route.error is not None:
             raise error_from_info(route.error)
         return allowed_of(principal, route.endpoints)
 
     async def refresh(self, *, before: float = _FRESH_SECONDS / 2) -> None:
-        """Find out anew what is remembered and will not be believed for *before* seconds more."""
-        soon = self._now() + before
+        """Find out anew what was asked for of late and will not be believed in *before* seconds."""
+        now = self._now()
         for asked, route in list(self._routes.items()):
-            if route.fresh_until <= soon:
-                await self._route_anew(asked)
+            is_wanted = route.error is None and now - route.used_at <= _WANTED_SECONDS
+            if is_wanted and route.fresh_until <= now + before:
+                used_at = route.used_at
+                (await self._route_anew(asked)).used_at = used_at
 
     async def _route_anew(self, asked: _Asked) -> _Route:
         error: ErrorInfo | None = None
@@ -270,8 +287,15 @@ class Providers:
             endpoints = tuple(await self._find(asked, asks_all=True, lenient=True))
         except AiexError as failure:
             error = failure.info()
-        believed = _FRESH_SECONDS if error is None else _FAILED_SECONDS
-        route = _Route(endpoints, error, self._now() + believed)
+        now, known = self._now(), self._routes.get(asked)
+        found_at, believed = now, _FRESH_SECONDS
+        if error is not None:
+            believed = _FAILED_SECONDS
+            if known is not None and known.endpoints and now - known.found_at <= _WANTED_SECONDS:
+                # A server that is away for a moment still serves what it served; whether it can
+                # be asked is not for a route to say.
+                endpoints, error, found_at = known.endpoints, None, known.found_at
+        route = _Route(endpoints, error, found_at=found_at, fresh_until=now + believed)
         while len(self._routes) >= _MOST_ROUTES and asked not in self._routes:
             del self._routes[next(iter(self._routes))]  # clients name what they like
         self._routes[asked] = route
