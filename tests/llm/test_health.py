@@ -159,7 +159,7 @@ def test_stops_grow_while_probes_fail_and_begin_anew_after_a_call_that_went_well
         watched.call(ONE, BUSY, now=0)
     now, waits = 0.0, []
     for _ in range(8):
-        standing = watched.health.standing(ONE, now=now)
+        standing = watched.health.standing(ONE.provider, ONE.model, now=now)
         assert standing.stop is not None
         waits.append(standing.stop.until - now)
         now = standing.stop.until
@@ -173,7 +173,7 @@ def test_stops_grow_while_probes_fail_and_begin_anew_after_a_call_that_went_well
     watched.call(ONE, None, now=now)
     for _ in range(5):
         watched.call(ONE, BUSY, now=now)
-    standing = watched.health.standing(ONE, now=now)
+    standing = watched.health.standing(ONE.provider, ONE.model, now=now)
     assert standing.stop is not None
     assert (standing.state, standing.stop.until - now) == ("open", 5)
 
@@ -291,7 +291,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def no_stop_is_for_ever(self) -> None:
         for endpoint in (ONE, SAME_KEY, OTHER):
-            standing = self.watched.health.standing(endpoint, now=self.now)
+            standing = self.watched.health.standing(endpoint.provider, endpoint.model, now=self.now)
             allowed = self.watched.health.allows(endpoint, now=self.now)
             assert allowed == (standing.state == "closed")
             if standing.stop is not None:

@@ -204,21 +204,25 @@ class Health:
         self._places[endpoint.provider, endpoint.model] = place
         return place
 
-    def standing(self, endpoint: Endpoint, *, now: float) -> Standing:
-        """Return how *endpoint* stands."""
-        place = self._places.get((endpoint.provider, endpoint.model))
-        provider = self._providers.get(endpoint.provider)
-        breakers = [
-            *([] if provider is None else [provider.breaker]),
-            *([] if place is None else [place.breaker]),
+    def standing(self, provider: str, model: str | None, *, now: float) -> Standing:
+        """Return how *model* of *provider* stands; `None` for all its models together."""
+        places = [
+            place
+            for (name, other), place in self._places.items()
+            if name == provider and model in {None, other}
         ]
+        whole = self._providers.get(provider)
+        breakers = [] if whole is None else [whole.breaker]
+        if model is not None:
+            breakers += [place.breaker for place in places]
         stopped = [b for b in breakers if b.state(now) != "closed"]
         longest = max(stopped, key=lambda b: b.stop.until if b.stop else now, default=None)
+        seen = [place.first_token for place in places if place.first_token is not None]
         return Standing(
             state="closed" if longest is None else longest.state(now),
             stop=None if longest is None else longest.stop,
-            in_flight=0 if place is None else place.in_flight,
-            first_token=None if place is None else place.first_token,
+            in_flight=sum(place.in_flight for place in places),
+            first_token=max(seen, default=None),
         )
 
     def allows(self, endpoint: Endpoint, *, now: float) -> bool:

@@ -162,6 +162,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
         hint: What to do about it; `None` if unknown.
         models: The models that it serves.
         is_loopback: Whether it is reached without leaving this machine.
+        node: Node that it is on.
     """
 
     name: str
@@ -169,6 +170,7 @@ class ProviderState(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
     models: tuple[ModelInfo, ...] = ()
     is_loopback: bool = False
+    node: str = "local"
 
 
 class Providers:
@@ -213,6 +215,11 @@ class Providers:
         trace: TracebackType | None,
     ) -> None:
         await self._exits.aclose()
+
+    @property
+    def aliases(self) -> Mapping[str, Sequence[Sequence[str]]]:
+        """Fallback chains by the name that stands for them."""
+        return self._aliases
 
     def opened(self, name: str) -> Adapter | None:
         """Return the adapter of a provider if it is open already; `None` if not."""
@@ -403,8 +410,9 @@ class Providers:
         return ProviderState(
             name=provider.name,
             problem=None,
-            models=tuple(models),
+            models=_with_told(provider, models),
             is_loopback=provider.is_loopback,
+            node=provider.node,
         )
 
     def _known_as(self, name: str) -> Provider:
@@ -553,7 +561,28 @@ def _endpoint(
     )
 
 
+def _with_told(provider: Provider, models: Sequence[ModelInfo]) -> tuple[ModelInfo, ...]:
+    """Return *models* with what configuration says of them, and those that only it knows."""
+    told = {info.name: info for info in provider.models}
+    found = []
+    for info in models:
+        mine = told.pop(info.name, None)
+        if mine is not None:
+            info = msgspec.structs.replace(  # noqa: PLW2901
+                info,
+                context_tokens=mine.context_tokens or info.context_tokens,
+                capabilities=mine.capabilities or info.capabilities,
+            )
+        found.append(info)
+    return (*found, *told.values())
+
+
 def _problem(provider: Provider, problem: str, hint: str | None = None) -> ProviderState:
     return ProviderState(
-        name=provider.name, problem=problem, hint=hint, is_loopback=provider.is_loopback
+        name=provider.name,
+        problem=problem,
+        hint=hint,
+        models=provider.models,
+        is_loopback=provider.is_loopback,
+        node=provider.node,
     )
