@@ -47,7 +47,10 @@ from aiex.llm import (
     TokenCounter,
     load_table,
 )
+from aiex.llm.adapters.openai import OpenAIAdapter
+from aiex.runtime import SystemClock
 from aiex.testing.clock import FakeClock
+from aiex.testing.replay import Answer, ReplayServer
 from aiex.testing.scripted import Delay, Hold, ScriptedProvider, Step, says
 
 pytestmark = pytest.mark.anyio
@@ -327,3 +330,41 @@ async def test_a_budget_that_is_used_up_asks_nobody() -> None:
     with pytest.raises(BudgetError):
         await relay.ask()
     assert relay.asked.opened == []
+
+
+@pytest.mark.parametrize("leaves_at", ["before the first byte", "in the middle"])
+async def test_a_client_that_leaves_closes_the_connection_to_a_real_server(leaves_at: str) -> None:
+    chunk = b'data: {"choices":[{"index":0,"delta":{"content":"hello"}}]}\n\n'
+    is_early = leaves_at.startswith("before")
+    body = b": wait\n\n" if is_early else chunk
+    answer = Answer(body=body, headers={"content-type": "text/event-stream"}, ending="hold")
+    records = Records()
+    async with ReplayServer([answer]) as server:
+        openai = Provider(name="openai", open=lambda: OpenAIAdapter(base_url=server.url))
+        coordinator = Coordinator(
+            Providers([openai], pricing=PRICING),
+            pricing=PRICING,
+            counter=TokenCounter(),
+            sink=records,
+            clock=SystemClock(),
+            entropy=lambda: 0.5,
+        )
+        seen = anyio.Event()
+
+        async def read() -> None:
+            endpoint = Endpoint(provider="openai", model="gpt-5")
+            stream = coordinator.relay(Asked(), [endpoint], request=a_request())
+            async with aclosing(stream) as events:
+                async for event in events:
+                    if is_early or isinstance(event, WireBytes):
+                        seen.set()
+
+        async with coordinator, anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await seen.wait()
+            await server.arrived.wait()
+            tasks.cancel_scope.cancel()
+        with anyio.fail_after(1):
+            await server.left.wait()
+    assert records.outcomes == ["cancelled"]
+    assert (records.kept[0].usage is None) == is_early
