@@ -13,12 +13,13 @@ from aiex.app.keys import VARIABLES
 from aiex.app.masking import environment_of_child
 from aiex.app.settings import ModelSettings, ProviderSettings, ServedModel
 from aiex.llm import LOCAL_PROVIDERS, ModelInfo, Provider, Rate, Rates, Timeouts
+from aiex.runtime import Child, Started
 
 if TYPE_CHECKING:
     from aiex.app.compose import House
     from aiex.llm import Adapter
 
-__all__ = ["kinds_of", "prices_of", "providers_of", "timeouts_of"]
+__all__ = ["kinds_of", "prices_of", "providers_of", "timeouts_of", "watching"]
 
 _SLOWER: Final = 3  # a model of one's own may have to load
 
@@ -70,6 +71,19 @@ def prices_of(house: House) -> dict[str, Rates]:
         for model, one in provider.models.items()
         if one.input_price is not None
     }
+
+
+def watching(house: House) -> Child:
+    """Return what keeps watch over the providers in a process that stays.
+
+    With it a stopped provider is probed, and a name looked up again, beside the requests.
+    """
+
+    async def watch(started: Started) -> None:
+        started()
+        await house.coordinator().watch()
+
+    return Child(name="providers", run=watch)
 
 
 def _rate(price: float | None) -> Rate:
