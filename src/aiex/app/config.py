@@ -126,7 +126,7 @@ def _setting(key: str, annotation: Any, default: object, told: Any) -> Setting:
     table = shapes.is_table(annotation)
     return Setting(
         key=key,
-        variable="" if table else "AIEX_" + key.upper().replace(".", "_"),
+        variable="" if table else _variable_of(key),
         type=shapes.in_words(annotation),
         words=shapes.words_of(annotation),
         default={} if table else default,
@@ -300,6 +300,8 @@ class _Gathered:
 
         def read() -> dict[str, object]:
             found = _from_file(path, table)
+            if not found:
+                return found
             _refuse_users(found, path)
             for setting in all_settings():
                 if setting.narrows and setting.key in found:
@@ -424,7 +426,7 @@ def _refuse_login(key: str, value: object, origin: str) -> None:
         return
     for text in value if isinstance(value, list | tuple) else [value]:
         if isinstance(text, str) and (redacted(text) != text or _has_user(text)):
-            variable = "AIEX_" + key.upper().replace(".", "_")
+            variable = _variable_of(key)
             known = any(setting.key == key for setting in all_settings())
             raise ConfigurationError(
                 f"{origin}: {key} holds a key or a login, which do not belong in a file",
@@ -452,8 +454,6 @@ def _refuse_unknown(key: str, origin: str) -> None:
 
 
 def _refuse_users(found: Mapping[str, object], path: Path) -> None:
-    if not found:
-        return
     users = {setting.key for setting in all_settings() if setting.user_only}
     for key in found:
         if key in users or f"{key.partition('.')[0]}.NAME" in users:
@@ -472,20 +472,43 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
     }
     if not ours:
         return {}
-    known = {setting.variable: setting for setting in all_settings() if setting.variable}
     found: dict[str, object] = {}
     for name, text in ours.items():
-        setting = known.get(name)
-        if setting is None:
+        key = _variables().get(name)
+        if key is None:
             if name.startswith("AIEX_TEST_"):
                 continue
-            near = nearest(name, known, cutoff=0.6)
+            near = nearest(name, _variables(), cutoff=0.6)
             raise ConfigurationError(
                 f"there is no setting for the variable {name}",
                 hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
             )
-        found[setting.key] = parse_text(setting, text)
+        found[key] = parse_text(_one(key), text)
     return found
+
+
+@functools.cache
+def _variables() -> dict[str, str]:
+    """Return the key of each variable; without what the types are, which takes milliseconds."""
+    found = {}
+    for branch in Settings.__struct_fields__:
+        tree = getattr(Settings(), branch)
+        for name in () if isinstance(tree, dict) else type(tree).__struct_fields__:
+            if not isinstance(getattr(tree, name), dict):
+                found[_variable_of(f"{branch}.{name}")] = f"{branch}.{name}"
+    return found
+
+
+def _variable_of(key: str) -> str:
+    return "AIEX_" + key.upper().replace(".", "_")
+
+
+def _one(key: str) -> Setting:
+    """Return one plain setting without looking at the others."""
+    branch, _, name = key.partition(".")
+    default = getattr(getattr(Settings(), branch), name)
+    annotation = _annotation(key)
+    return _setting(key, annotation, default, annotation)
 
 
 def parse_text(setting: Setting, text: str) -> object:
