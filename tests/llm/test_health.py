@@ -178,6 +178,20 @@ def test_stops_grow_while_probes_fail_and_begin_anew_after_a_call_that_went_well
     assert (standing.state, standing.stop.until - now) == ("open", 5)
 
 
+def test_one_that_answers_probes_and_fails_calls_is_left_alone_for_longer_each_time() -> None:
+    watched, now, waits = Watched(), 0.0, []
+    for _ in range(4):
+        for _ in range(5):
+            watched.call(ONE, BUSY, now=now)
+        standing = watched.health.standing(ONE.provider, ONE.model, now=now)
+        assert standing.stop is not None
+        waits.append(standing.stop.until - now)
+        now = standing.stop.until
+        watched.health.due(now=now, idle=1e9)
+        watched.health.probed("a", None, now=now)
+    assert waits == [5, 10, 20, 40]
+
+
 @pytest.mark.parametrize("error", [InvalidCallError("no"), ContextOverflowError("too long")])
 def test_a_call_that_was_wrong_says_nothing_of_who_was_asked(error: AiexError) -> None:
     watched = Watched()
