@@ -192,6 +192,7 @@ from aiex.core.results_explain import (
     SymbolFacts,
 )
 from aiex.core.results_model import (
+    HealthView,
     KnownModelView,
     ModelResult,
     ModelView,
@@ -290,6 +291,7 @@ __all__ = [
     "GraphEdge",
     "GraphNode",
     "GraphResult",
+    "HealthView",
     "Hotspot",
     "HotspotsResult",
     "ImagePart",

@@ -194,6 +194,7 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
         options=RunOptions(
             model=asked.model,
             provider=asked.provider,
+            strategy=asked.strategy,
             offline=asked.offline,
             dry_run=asked.dry_run,
             use_cache=not asked.no_cache,

@@ -43,6 +43,8 @@ HELP: dict[str, str] = {
         '  --yes                           Answer every question with yes.\n'
         '  --model PROVIDER:MODEL          Ask this model.\n'
         '  --provider NAME                 Ask this provider.\n'
+        '  --strategy [in_order|random|round_robin|load_balanced|local_affinity|cost|latency]\n'
+        '                                  Choose in this way among several that can answer.\n'
         '  --max-cost USD                  Spend at most this much.\n'
         '  --max-tokens N                  Let a reply have at most N tokens.  [x>=1]\n'
         '  --timeout SECONDS               Give up after SECONDS.  [x>0]\n'
@@ -254,14 +256,14 @@ HELP: dict[str, str] = {
         'Commands:\n'
         '  pull    Fetch an embedded model: one of the catalogue, or any GGUF by --url and\n'
         '          --sha256. Goes on where it was interrupted; checks the digest.\n'
-        '  test    Ask a model for one word, to see that it answers.\n'
+        '  test    Ask a model for some words: how soon the first comes, and how fast the rest.\n'
         '  update  Derive the price table anew from the installed genai-prices.\n'
         '  use     Ask this model from now on when none is named.\n'
     ),
     'model list': (
         'Usage: aiex model list [OPTIONS]\n'
         '\n'
-        '  List the providers, their models and prices.\n'
+        '  List the providers, their models, windows and prices, and how they stand.\n'
     ),
     'model pull': (
         'Usage: aiex model pull [OPTIONS] NAME\n'
@@ -276,7 +278,7 @@ HELP: dict[str, str] = {
     'model test': (
         'Usage: aiex model test [OPTIONS] [PROVIDER:MODEL]\n'
         '\n'
-        '  Ask a model for one word, to see that it answers.\n'
+        '  Ask a model for some words: how soon the first comes, and how fast the rest.\n'
     ),
     'model update': (
         'Usage: aiex model update [OPTIONS]\n'

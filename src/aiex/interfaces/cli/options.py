@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Format", "Globals", "Group", "Leaf", "Micros"]
 
+_STRATEGIES = (
+    *("in_order", "random", "round_robin", "load_balanced", "local_affinity", "cost", "latency"),
+)
+
 Format = Literal["text", "json", "md", "sarif", "mermaid", "dot"]
 
 
@@ -35,6 +39,7 @@ class Globals(msgspec.Struct, frozen=True, kw_only=True):
         yes: Whether to answer every question with yes.
         model: Model that was named.
         provider: Provider that was named.
+        strategy: Strategy that chooses among several that can answer.
         max_cost: Most micro-dollars that the request may cost.
         max_tokens: Most tokens of a reply.
         timeout: Seconds that the request may take.
@@ -56,6 +61,7 @@ class Globals(msgspec.Struct, frozen=True, kw_only=True):
     yes: bool = False
     model: str | None = None
     provider: str | None = None
+    strategy: str | None = None
     max_cost: int | None = None
     max_tokens: int | None = None
     timeout: float | None = None
@@ -133,6 +139,11 @@ def _options() -> list[click.Parameter]:
         flag("--yes", help="Answer every question with yes."),
         value("--model", type=str, metavar="PROVIDER:MODEL", help="Ask this model."),
         value("--provider", type=str, metavar="NAME", help="Ask this provider."),
+        value(
+            "--strategy",
+            type=click.Choice(_STRATEGIES),
+            help="Choose in this way among several that can answer.",
+        ),
         value("--max-cost", type=Micros(), metavar="USD", help="Spend at most this much."),
         value(
             "--max-tokens",
