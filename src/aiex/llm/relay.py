@@ -37,8 +37,9 @@ from aiex.llm.ports import Adapter, Batching, Endpoint, Estimate, Forwarding, Re
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 from aiex.runtime import Clock
-from aiex.wires import UNREADABLE, ReplyBuilder, deltas_of, openai_chat
+from aiex.wires import UNREADABLE, ReplyBuilder, deltas_of, openai_chat, openai_embeddings
 from aiex.wires.clients import CLIENT_WIRES, ClientWire, Encoder
+from aiex.wires.counts import decode_count
 from aiex.wires.scan import StreamScanner, is_empty, said_bytes
 
 __all__ = ["Relay"]
@@ -46,7 +47,6 @@ __all__ = ["Relay"]
 _LARGEST_GATED = 8 * 1024 * 1024
 _PREFIX_BYTES = 1024
 _LARGE_PROMPT_BYTES = 4096
-_USAGE_WANTED = msgspec.Raw(b'{"include_usage":true}')
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 Item = WireBytes | Finish
 
@@ -77,32 +77,39 @@ class Relay:
         self.entropy = entropy
         self.redact = redact
 
-    def reply(self, arguments: CompleteArguments, sent: Passthrough) -> Relayed:
-        """Return the ask for the next reply.
+    def of(self, arguments: CompleteArguments, sent: Passthrough) -> Relayed:
+        """Return what *sent* asks, ready to be put to one endpoint after another.
 
         Raises:
-            UsageError: The wire is unknown.
+            UsageError: The wire is unknown, or has nothing of the kind.
         """
+        if arguments.kind == "embed":
+            return _Vectors(self, arguments, sent)
         wire = CLIENT_WIRES.get(sent.wire)
         if wire is None:
             raise UsageError(
                 f"there is no wire {sent.wire!r}", hint=f"wires: {', '.join(CLIENT_WIRES)}"
             )
-        return _Reply(self, wire, arguments, sent)
+        if arguments.kind == "complete":
+            return _Reply(self, wire, arguments, sent)
+        if not wire.count_name:
+            raise UsageError(f"the wire {wire.name} counts no tokens")
+        return _Count(self, wire, arguments, sent)
 
 
 class _Ask:
-    """What all asks have in common.
-
-    Attributes:
-        affinity: Name under which calls of one conversation belong together; empty for none.
-    """
+    """What all asks have in common."""
 
     def __init__(self, relay: Relay, arguments: CompleteArguments, sent: Passthrough) -> None:
         self._relay = relay
         self._arguments = arguments
         self._sent = sent
         self._bodies: dict[str, bytes] = {}
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Capabilities that the model must have."""
+        return frozenset()
 
     @functools.cached_property
     def affinity(self) -> str:
@@ -112,23 +119,83 @@ class _Ask:
         body = self._sent.body
         if len(body) < _LARGE_PROMPT_BYTES:
             return ""
-        # A provider that caches prompts has the beginning of this one, if it had one like it.
+        # A provider that caches prompts has the beginning of this one if it had one like it.
         return hashlib.blake2b(body[:_PREFIX_BYTES], digest_size=8).hexdigest()
 
     @functools.cached_property
     def _size(self) -> BodySize:
         return BodySize.of(self._sent.body)
 
-    def _fields(self) -> dict[str, msgspec.Raw]:
-        """Return the keys of the body.
+    def _estimated(self, endpoint: Endpoint, *, output: int) -> Estimate:
+        """Return what the answer would need at *endpoint*, by the size of the body."""
+        relay, size = self._relay, self._size
+        tokens = relay.counter.size(size.text_bytes, endpoint.model, beside=size.other_tokens)
+        window = endpoint.context_tokens
+        return Estimate(
+            provider=endpoint.provider,
+            model=endpoint.model,
+            input_tokens=tokens,
+            output_tokens=output,
+            cost_usd_micros=relay.pricing.bound(
+                endpoint.provider,
+                endpoint.model,
+                input_tokens=tokens,
+                output_tokens=output,
+                writes_cache=size.writes_cache,
+            ),
+            fits=None if window is None else tokens + output <= window,
+        )
+
+    def _body_for(self, model: str) -> bytes:
+        """Return the body with the endpoint's own name of the model.
 
         Raises:
             InvalidCallError: It is no JSON object.
         """
+        if model not in self._bodies:
+            changed = self._changes(model)
+            self._bodies[model] = self._with(changed) if changed else self._sent.body
+        return self._bodies[model]
+
+    def _changes(self, model: str) -> dict[str, msgspec.Raw]:
+        """Return the keys of the body that the endpoint has to be told otherwise."""
+        if model == self._arguments.model:
+            return {}
+        return {"model": msgspec.Raw(msgspec.json.encode(model))}
+
+    def _with(self, changed: dict[str, msgspec.Raw]) -> bytes:
         try:
-            return _FIELDS.decode(self._sent.body)
+            fields = _FIELDS.decode(self._sent.body)
         except UNREADABLE as error:
             raise InvalidCallError(f"the body is not a JSON object: {error}") from error
+        return msgspec.json.encode(fields | changed)
+
+    def spoken(self) -> int:
+        """Return the tokens that were given so far, by our own count."""
+        return 0
+
+    def failure(self, error: AiexError) -> bytes:
+        """Return nothing: an answer that comes whole does not break."""
+        return b""
+
+    async def _forwarded(
+        self, adapter: Forwarding, wire: str, model: str, timeouts: Timeouts
+    ) -> bytes:
+        """Return the whole answer to the client's own body."""
+        answer = adapter.forward(
+            wire,
+            self._body_for(model),
+            headers=self._sent.headers,
+            timeouts=timeouts,
+            heard=None,
+        )
+        async with aclosing(answer):
+            return b"".join([data async for data in answer])
+
+
+def _name(error: ProviderError, endpoint: Endpoint) -> None:
+    """Note whose answer could not be read."""
+    error.provider = error.provider or endpoint.provider
 
 
 class _Reply(_Ask):
@@ -146,7 +213,7 @@ class _Reply(_Ask):
         self._said = 0
         self._model = ""
 
-    @functools.cached_property
+    @property
     def needs(self) -> frozenset[str]:
         """Capabilities that the model must have."""
         body = self._sent.body
@@ -156,25 +223,8 @@ class _Reply(_Ask):
         return frozenset([*found, "vision"] if has_pictures else found)
 
     def estimate(self, endpoint: Endpoint) -> Estimate:
-        """Return what the answer would need at *endpoint*, by the size of the body."""
-        relay = self._relay
-        tokens = relay.counter.size(
-            self._size.text_bytes, endpoint.model, beside=self._size.other_tokens
-        )
-        output = self._arguments.max_output_tokens or DEFAULT_OUTPUT
-        window = endpoint.context_tokens
-        usage = Usage(input_tokens=tokens, output_tokens=output)
-        if self._size.writes_cache:  # which costs more than plain input
-            usage = msgspec.structs.replace(usage, cache_write_5m_tokens=tokens)
-        price = relay.pricing.price(endpoint.provider, endpoint.model, usage)
-        return Estimate(
-            provider=endpoint.provider,
-            model=endpoint.model,
-            input_tokens=tokens,
-            output_tokens=output,
-            cost_usd_micros=None if price is None else price.micros,
-            fits=None if window is None else tokens + output <= window,
-        )
+        """Return what the answer would need at *endpoint*; see `llm.ports.Relayed.estimate`."""
+        return self._estimated(endpoint, output=self._arguments.max_output_tokens or DEFAULT_OUTPUT)
 
     def open(
         self, adapter: Adapter, endpoint: Endpoint, *, timeouts: Timeouts
@@ -216,19 +266,10 @@ class _Reply(_Ask):
     async def _forward_whole(
         self, adapter: Forwarding, endpoint: Endpoint, timeouts: Timeouts
     ) -> AsyncGenerator[Item, None]:
-        answer = adapter.forward(
-            self._wire.name,
-            self._body_for(endpoint.model),
-            headers=self._sent.headers,
-            timeouts=timeouts,
-            heard=None,
-        )
-        async with aclosing(answer):
-            async for body in answer:
-                # An error inside an answer is one of this provider's, wherever it stands.
-                finish = self._read(body, endpoint).finish
-                yield WireBytes(data=body)
-                yield finish
+        body = await self._forwarded(adapter, self._wire.name, endpoint.model, timeouts)
+        finish = self._read(body, endpoint).finish
+        yield WireBytes(data=body)
+        yield finish
 
     async def _forward_stream(
         self, adapter: Forwarding, endpoint: Endpoint, timeouts: Timeouts
@@ -279,23 +320,11 @@ class _Reply(_Ask):
         yield WireBytes(data=b"".join(encoder.encode(delta) for delta in deltas_of(reply)))
         yield reply.finish
 
-    def _body_for(self, model: str) -> bytes:
-        """Return the body with the endpoint's own name of the model; nothing else is touched.
-
-        Raises:
-            InvalidCallError: It is no JSON object.
-        """
-        if model in self._bodies:
-            return self._bodies[model]
-        body = self._sent.body
-        if model != self._arguments.model or self._asks_for_usage:
-            fields = self._fields()
-            fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-            if self._asks_for_usage:
-                fields["stream_options"] = self._stream_options(fields)
-            body = msgspec.json.encode(fields)
-        self._bodies[model] = body
-        return body
+    def _changes(self, model: str) -> dict[str, msgspec.Raw]:
+        changes = super()._changes(model)
+        if self._asks_for_usage:
+            changes["stream_options"] = openai_chat.with_usage(self._sent.body)
+        return changes
 
     @functools.cached_property
     def _asks_for_usage(self) -> bool:
@@ -310,15 +339,6 @@ class _Reply(_Ask):
             return 1
         return openai_chat.choices_of(self._sent.body)
 
-    @staticmethod
-    def _stream_options(fields: dict[str, msgspec.Raw]) -> msgspec.Raw:
-        try:
-            options = _FIELDS.decode(fields.get("stream_options", b"{}"))
-        except UNREADABLE:  # such as null
-            return _USAGE_WANTED
-        options["include_usage"] = msgspec.Raw(b"true")
-        return msgspec.Raw(msgspec.json.encode(options))
-
     def _read(self, body: bytes, endpoint: Endpoint) -> ModelReply:
         """Return what *body* says.
 
@@ -328,7 +348,7 @@ class _Reply(_Ask):
         try:
             return self._wire.decode_reply(body)
         except ProviderError as error:
-            error.provider = error.provider or endpoint.provider
+            _name(error, endpoint)
             raise
 
     # ------------------------------------------------------------ another wire
@@ -398,6 +418,87 @@ class _Reply(_Ask):
         )
         yield WireBytes(data=data)
         yield reply.finish
+
+
+class _Count(_Ask):
+    """An ask for the tokens of a prompt; nobody bills it."""
+
+    def __init__(
+        self, relay: Relay, wire: ClientWire, arguments: CompleteArguments, sent: Passthrough
+    ) -> None:
+        super().__init__(relay, arguments, sent)
+        self._wire = wire
+
+    def estimate(self, endpoint: Endpoint) -> Estimate:
+        """Return that it costs nothing."""
+        return Estimate(
+            provider=endpoint.provider,
+            model=endpoint.model,
+            input_tokens=0,
+            output_tokens=0,
+            cost_usd_micros=0,
+            fits=True,
+        )
+
+    async def open(
+        self, adapter: Adapter, endpoint: Endpoint, *, timeouts: Timeouts
+    ) -> AsyncGenerator[Item, None]:
+        """Yield the count: the provider's own, or ours where it has none."""
+        wire = self._wire
+        forwarding = _forwarding(adapter)
+        if forwarding is not None and forwarding.forwards(wire.count_name):
+            data = await self._forwarded(forwarding, wire.count_name, endpoint.model, timeouts)
+            try:
+                decode_count(data)
+            except ProviderError as error:
+                _name(error, endpoint)
+                raise
+        else:
+            call = wire.decode_request(self._sent.body).call
+            call = msgspec.structs.replace(call, model=endpoint.model)
+            tokens = await adapter.count_tokens(call)
+            if tokens is None:
+                tokens = self._relay.counter.call(call)
+            data = wire.encode_count(tokens)
+        yield WireBytes(data=data)
+        yield Finish(reason="stop", usage=Usage())
+
+
+class _Vectors(_Ask):
+    """An ask for vectors of texts, which only OpenAI's wire has."""
+
+    def estimate(self, endpoint: Endpoint) -> Estimate:
+        """Return what the vectors would need at *endpoint*; see `llm.ports.Relayed.estimate`."""
+        return self._estimated(endpoint, output=0)
+
+    async def open(
+        self, adapter: Adapter, endpoint: Endpoint, *, timeouts: Timeouts
+    ) -> AsyncGenerator[Item, None]:
+        """Yield the vectors; see `llm.ports.Relayed.open`."""
+        forwarding = _forwarding(adapter)
+        if forwarding is not None and forwarding.forwards(openai_embeddings.WIRE):
+            data = await self._forwarded(
+                forwarding, openai_embeddings.WIRE, endpoint.model, timeouts
+            )
+            try:
+                finish = openai_embeddings.finish_of(data)
+            except ProviderError as error:
+                _name(error, endpoint)
+                raise
+        else:
+            asked = openai_embeddings.decode_embedding_request(self._sent.body)
+            found = await adapter.embed(endpoint.model, asked.texts)
+            told = found.input_tokens
+            data = openai_embeddings.encode_embedding(
+                found,
+                model=endpoint.model,
+                encoding_format=asked.encoding_format,
+                input_tokens=self.estimate(endpoint).input_tokens if told is None else told,
+            )
+            usage = None if told is None else Usage(input_tokens=told)
+            finish = Finish(reason="stop", usage=usage, model=found.model)
+        yield WireBytes(data=data)
+        yield finish
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import abc
 from datetime import datetime
 from typing import Protocol
 
-from aiex.core import AiexError, Delta, ModelReply
+from aiex.core import AiexError, Delta, ModelReply, UsageError
 from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
 from aiex.wires.scan import SCANNERS, Redact, ResponsesScanner, StreamScanner
 from aiex.wires.sse import encode_event
@@ -33,11 +33,13 @@ class ClientWire(abc.ABC):
         prefix: What identifiers of replies begin with.
         document: First byte of an answer that is not the stream that was asked for; empty where
             it tells nothing.
+        count_name: Name of the wire of its endpoint that counts tokens; empty for none.
     """
 
     name: str
     prefix: str
     document: bytes = b"{"
+    count_name: str = ""
 
     def scanner(self, *, drops_usage: bool, needs_marker: bool, redact: Redact) -> StreamScanner:
         """Return a new scanner; see `StreamScanner`."""
@@ -69,6 +71,10 @@ class ClientWire(abc.ABC):
     @abc.abstractmethod
     def encode_reply(self, reply: ModelReply, *, model: str, reply_id: str, at: datetime) -> bytes:
         """Return the body of a reply that is not streamed."""
+
+    def encode_count(self, tokens: int) -> bytes:
+        """Return the body of an answer that says how many tokens a prompt has."""
+        raise UsageError(f"the wire {self.name} counts no tokens")
 
     @abc.abstractmethod
     def failure(self, error: AiexError, scanner: StreamScanner) -> bytes:
@@ -109,6 +115,7 @@ class _Chat(ClientWire):
 class _Responses(ClientWire):
     name = openai_responses.WIRE
     prefix = "resp"
+    count_name = openai_responses.COUNT_WIRE
 
     def decode_request(self, body: bytes) -> WireRequest:
         return openai_responses.decode_request(body)
@@ -124,6 +131,9 @@ class _Responses(ClientWire):
         created = int(at.timestamp())
         return openai_responses.encode_reply(reply, model=model, reply_id=reply_id, created=created)
 
+    def encode_count(self, tokens: int) -> bytes:
+        return openai_responses.encode_count(tokens)
+
     def failure(self, error: AiexError, scanner: StreamScanner) -> bytes:
         if not isinstance(scanner, ResponsesScanner):
             raise TypeError(f"{type(scanner).__name__} reads another wire")
@@ -135,6 +145,7 @@ class _Responses(ClientWire):
 class _Messages(ClientWire):
     name = anthropic_messages.WIRE
     prefix = "msg"
+    count_name = anthropic_messages.COUNT_WIRE
 
     def decode_request(self, body: bytes) -> WireRequest:
         return anthropic_messages.decode_request(body)
@@ -147,6 +158,9 @@ class _Messages(ClientWire):
 
     def encode_reply(self, reply: ModelReply, *, model: str, reply_id: str, at: datetime) -> bytes:
         return anthropic_messages.encode_reply(reply, model=model, reply_id=reply_id)
+
+    def encode_count(self, tokens: int) -> bytes:
+        return anthropic_messages.encode_count(tokens)
 
     def failure(self, error: AiexError, scanner: StreamScanner) -> bytes:
         return encode_event(anthropic_messages.encode_error(error), event="error")

@@ -74,6 +74,7 @@ __all__ = [
     "encode_reply",
     "encode_request",
     "wants_usage",
+    "with_usage",
 ]
 
 WIRE = "openai_chat"
@@ -320,12 +321,26 @@ class _Asked(msgspec.Struct):
     stream_options: _Options | None = None
 
 
+class _AskedOptions(msgspec.Struct):
+    stream_options: dict[str, msgspec.Raw] | None = None
+
+
 def wants_usage(body: bytes) -> bool:
     """Return whether *body* asks for a stream that ends with its usage."""
     if b'"include_usage"' not in body:
         return False
     options = _peek(body).stream_options
     return options is not None and options.include_usage is True
+
+
+def with_usage(body: bytes) -> msgspec.Raw:
+    """Return the `stream_options` of *body*, with the usage asked for."""
+    try:
+        options = msgspec.json.decode(body, type=_AskedOptions).stream_options
+    except UNREADABLE:
+        options = None
+    asked: dict[str, object] = {**(options or {}), "include_usage": True}
+    return msgspec.Raw(msgspec.json.encode(asked))
 
 
 def choices_of(body: bytes) -> int:
