@@ -15,11 +15,15 @@ from aiex.app.key_store import KeyStore
 from aiex.app.keys import Ask
 from aiex.app.masking import redactor_of
 from aiex.app.places import places_of
+from aiex.app.serving import OwnToken
+from aiex.app.settings import ServerSettings
 
 __all__ = [
     "Ask",
     "KeyStore",
     "Loaded",
+    "OwnToken",
+    "ServerSettings",
     "Setting",
     "all_settings",
     "environment",
