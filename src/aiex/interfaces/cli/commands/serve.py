@@ -41,6 +41,8 @@ command = Leaf(
         click.Option(
             ["--workers"], type=click.IntRange(1, 256), metavar="N", help="Processes that serve."
         ),
-        click.Option(["--as-worker"], is_flag=True, hidden=True),
+        click.Option(
+            ["--as-worker"], is_flag=True, hidden=True, help="Serve beside others, for a parent."
+        ),
     ],
 )
