@@ -26,6 +26,7 @@ from aiex.app import (
     user_name,
 )
 from aiex.core import (
+    EVERY_ROLE,
     ConfigurationError,
     Event,
     Finished,
@@ -196,7 +197,7 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
         verb=verb,
         arguments=_encoded(arguments),
-        principal=Principal(user=user_name(), interface="cli"),
+        principal=Principal(user=user_name(), interface="cli", roles=EVERY_ROLE),
         root=str(setup.root),
         deadline=None if asked.timeout is None else now + timedelta(seconds=asked.timeout),
         options=RunOptions(
