@@ -15,7 +15,7 @@ from aiex.app.key_store import KeyStore
 from aiex.app.keys import Ask
 from aiex.app.masking import redactor_of
 from aiex.app.places import places_of
-from aiex.app.serving import OwnToken
+from aiex.app.serving import OwnToken, open_node
 from aiex.app.settings import ServerSettings
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "load",
     "open_doctor",
     "open_gateway",
+    "open_node",
     "places_of",
     "redactor_of",
     "set_user",

@@ -12,7 +12,7 @@ import platform
 import random
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ from aiex.context import (
     Shown,
 )
 from aiex.core import Actor, Redactor, Request, StoreError, logins_in
-from aiex.gateway.admission import Admission, OwnMachine
+from aiex.gateway.admission import Admission, Authenticator, OwnMachine
 from aiex.gateway.local import LocalGateway
 from aiex.gateway.operations import StoreInfo
 from aiex.gateway.tables import TABLES as GATEWAY_TABLES
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         Timeouts,
     )
 
-__all__ = ["House", "open_doctor", "open_gateway", "user_name"]
+__all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
 
 
 class House:
@@ -432,12 +432,17 @@ def _is_loopback(url: str) -> bool:
     return name in {"localhost", "::1"} or name.startswith("127.")
 
 
+LetIn = Callable[[House, AsyncExitStack], Awaitable[Authenticator]]
+"""Opens what says who asks."""
+
+
 async def open_gateway(
     loaded: Loaded,
     env: Mapping[str, str],
     *,
     redact: Redactor | None = None,
     ask: Ask | None = None,
+    let_in: LetIn | None = None,
 ) -> LocalGateway:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
 
@@ -446,19 +451,28 @@ async def open_gateway(
         env: Environment variables.
         redact: Takes secrets out of what is kept and said, and learns of those that are found.
         ask: Asks for the passphrase of the keys; `None` if there is nobody to ask.
+        let_in: Opens what says who asks, on what closes it; `None` for one that takes everybody
+            for the user of this process.
 
     Raises:
         StoreError: The store cannot be opened.
     """
     house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
+    if let_in is None:
+        authenticator: Authenticator = OwnMachine(user_name())
+    else:
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(resources.aclose)
+            authenticator = await let_in(house, opened)
+            resources = opened.pop_all()
     return LocalGateway(
         openers(house),
         clock=house.clock,
         store=house.store,
         resources=resources,
         redact=house.redact,
-        services=house.services.services(OwnMachine(user_name())),
+        services=house.services.services(authenticator),
         records=house.services.records,
         admission=Admission(),
     )

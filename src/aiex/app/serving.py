@@ -1,17 +1,32 @@
-"""What a server needs beside the gateway: the token of this machine's own clients."""
+"""The gateway of a server, and who it lets in: keys, and the token of this machine's clients."""
 
 from __future__ import annotations
 
 import hmac
 import os
+import platform
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NamedTuple
 
-from aiex.core import ConfigurationError, Principal, UnauthenticatedError
+from aiex.app.compose import House, open_gateway, user_name
+from aiex.app.config import Loaded
+from aiex.app.keys import Ask
+from aiex.core import (
+    EVERY_ROLE,
+    ConfigurationError,
+    Principal,
+    PublishedBody,
+    Redactor,
+    UnauthenticatedError,
+)
+from aiex.gateway.admission import Authenticator
+from aiex.gateway.local import LocalGateway
 
-__all__ = ["OwnToken"]
+__all__ = ["Node", "OwnToken", "open_node"]
 
 _BYTES = 32
 _LONGEST = 200
@@ -24,48 +39,89 @@ class OwnToken:
 
     Args:
         path: The file.
-        user: Name of the user.
 
     Raises:
         ConfigurationError: The file is not the user's alone, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, *, user: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._token = _read(path) or _make(path)
-        self._user = user
 
     def hold(self, keep: Callable[[str], None]) -> None:
         """Hand the token to what takes secrets out of logs."""
         keep(self._token)
 
-    def principal(self, token: str | None, *, interface: str) -> Principal | None:
-        """Return the user of this machine, if *token* is theirs."""
-        if token is None or not hmac.compare_digest(token.encode(), self._token.encode()):
-            return None
-        return Principal(
-            user=self._user,
-            interface=interface,
-            roles=("viewer", "developer", "operator", "admin", "auditor"),
-        )
+    def is_it(self, token: str) -> bool:
+        """Return whether *token* is the one in the file."""
+        return hmac.compare_digest(token.encode(), self._token.encode())
 
-    def first(
-        self, authenticate: Callable[[str | None], Principal], *, interface: str
-    ) -> Callable[[str | None], Principal]:
-        """Return what knows this token and, for all others, asks *authenticate*."""
 
-        def known(token: str | None) -> Principal:
-            own = self.principal(token, interface=interface)
-            if own is not None:
-                return own
-            if token is None:
-                raise UnauthenticatedError(
-                    "a token is needed",
-                    hint="send it in the header Authorization, as Bearer, or in x-api-key",
+class _OwnFirst:
+    """Takes who shows this machine's own token for its user, and asks *others* for the rest."""
+
+    def __init__(self, own: OwnToken, user: str, others: Authenticator | None) -> None:
+        self._own = own
+        self._user = user
+        self._others = others
+        self._principals: dict[str, Principal] = {}
+
+    def authenticate(self, token: str | None, *, interface: str) -> Principal:
+        """Return who *token* belongs to; does not block."""
+        if not token:
+            raise UnauthenticatedError(
+                "a token is needed",
+                hint="send it in the header Authorization, as Bearer, or in x-api-key",
+            )
+        if self._own.is_it(token):
+            if interface not in self._principals:
+                self._principals[interface] = Principal(
+                    user=self._user, interface=interface, roles=EVERY_ROLE
                 )
-            return authenticate(token)
+            return self._principals[interface]
+        if self._others is None:
+            raise UnauthenticatedError("the token is not one of this gateway")
+        return self._others.authenticate(token, interface=interface)
 
-        return known
+
+class Node(NamedTuple):
+    """What serves clients.
+
+    Attributes:
+        gateway: Ready to be entered; leaving it closes everything.
+        announce: Publishes an event; never waits and never raises.
+        name: Name of the node in what is published.
+    """
+
+    gateway: LocalGateway
+    announce: Callable[[PublishedBody], None]
+    name: str
+
+
+async def open_node(
+    loaded: Loaded, env: Mapping[str, str], own: OwnToken, *, redact: Redactor, ask: Ask | None
+) -> Node:
+    """Return a gateway that clients with keys may be served from.
+
+    Args:
+        loaded: The settings in force.
+        env: Environment variables.
+        own: The token of this machine's own clients.
+        redact: Takes secrets out of what is kept and said.
+        ask: Asks for the passphrase of the keys; `None` if there is nobody to ask.
+
+    Raises:
+        StoreError: The store cannot be opened.
+    """
+    announce: list[Callable[[PublishedBody], None]] = []
+
+    async def let_in(house: House, opened: AsyncExitStack) -> Authenticator:
+        del opened
+        announce.append(house.services.bulletin.announce)
+        return _OwnFirst(own, user_name(), None)
+
+    gateway = await open_gateway(loaded, env, redact=redact, ask=ask, let_in=let_in)
+    return Node(gateway, announce[0], platform.node())
 
 
 def _read(path: Path) -> str | None:

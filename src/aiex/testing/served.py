@@ -132,6 +132,7 @@ class Served:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.ended = asyncio.Event()
+        self.states: list[str] = []
 
 
 @asynccontextmanager
@@ -157,13 +158,17 @@ async def served(
     stop, ready = asyncio.Event(), asyncio.Event()
     one = Served(door, connections, stop, port)
 
+    def changed(state: str) -> None:
+        one.states.append(state)
+        ready.set()
+
     async def run() -> None:
         await serve(
             door,
             [bound],
             connections=connections,
             stop=stop,
-            ready=ready.set,
+            changed=changed,
             drain_seconds=drain_seconds,
             wall=lambda: 0.0,
         )

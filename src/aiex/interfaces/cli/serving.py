@@ -8,18 +8,25 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
 
-from aiex.app import Ask, OwnToken, ServerSettings, open_gateway, places_of, user_name
-from aiex.core import Principal
+from aiex.app import Ask, OwnToken, ServerSettings, open_node, places_of
+from aiex.core import NodeChanged, Principal
 from aiex.interfaces.cli.drive import Setup, answer
 from aiex.interfaces.cli.hidden import asker
 from aiex.interfaces.cli.render.serve import ServeResult
 from aiex.interfaces.http.bounds import Bounds
-from aiex.interfaces.http.serve import Serving, address_of, check, open_socket, run_server
+from aiex.interfaces.http.serve import (
+    CAPABILITIES,
+    Serving,
+    address_of,
+    check,
+    open_socket,
+    run_server,
+)
 
 __all__ = ["serve"]
 
@@ -37,7 +44,7 @@ def serve(setup: Setup, *, as_worker: bool = False) -> int:
     settings = setup.loaded.settings.server
     serving = _serving(settings)
     check(serving)
-    token = OwnToken(places_of(setup.loaded.settings.state).token, user=user_name())
+    token = OwnToken(places_of(setup.loaded.settings.state).token)
     token.hold(setup.redact.hold)
     bound = open_socket(serving)
     address = address_of(serving, bound)
@@ -51,7 +58,7 @@ def serve(setup: Setup, *, as_worker: bool = False) -> int:
     options: dict[str, Any] = {}
     if find_spec("uvloop") is not None:
         options["use_uvloop"] = True
-    run = partial(_run, setup, serving, bound, token, ready)
+    run = partial(_run, setup, serving, bound, token, address, ready)
     try:
         anyio.run(run, backend_options=options)
     finally:
@@ -66,23 +73,24 @@ async def _run(
     serving: Serving,
     bound: socket,
     token: OwnToken,
+    address: str,
     ready: Callable[[], None],
 ) -> None:
     ask: Ask | None = asker()
-    gateway = await open_gateway(setup.loaded, setup.env, redact=setup.redact, ask=ask)
-    async with gateway:
+    node = await open_node(setup.loaded, setup.env, token, redact=setup.redact, ask=ask)
+    async with node.gateway as gateway:
         operations = gateway.operations
 
-        def known(shown: str | None) -> Principal:
+        def authenticate(shown: str | None) -> Principal:
             return operations.authenticate(shown, interface="http")
 
-        await run_server(
-            gateway,
-            serving,
-            bound,
-            authenticate=token.first(known, interface="http"),
-            ready=ready,
-        )
+        def changed(state: Literal["started", "draining", "stopped"]) -> None:
+            node.announce(NodeChanged(node=node.name, state=state, address=address))
+            if state == "started":
+                ready()
+
+        async with operations.register("http", capabilities=CAPABILITIES):
+            await run_server(gateway, serving, bound, authenticate=authenticate, changed=changed)
 
 
 def _serving(settings: ServerSettings) -> Serving:

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import ssl
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import AF_UNIX, gethostname, socket
@@ -20,10 +19,13 @@ from aiex.interfaces.http.bounds import Bounds
 from aiex.interfaces.http.connection import Connections
 from aiex.interfaces.http.door import Authenticate, Door
 from aiex.interfaces.http.hosts import Hosts
-from aiex.interfaces.http.server import serve
+from aiex.interfaces.http.server import Changed, serve
 from aiex.interfaces.http.sockets import is_loopback, listen_at, listen_on_path
 
-__all__ = ["Serving", "address_of", "check", "open_socket", "run_server"]
+__all__ = ["CAPABILITIES", "Serving", "address_of", "check", "open_socket", "run_server"]
+
+CAPABILITIES = ("stream", "openai_chat", "openai_responses", "anthropic_messages", "native")
+"""What the interface can do, as it is registered."""
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +119,7 @@ async def run_server(
     bound: socket,
     *,
     authenticate: Authenticate,
-    ready: Callable[[], None],
+    changed: Changed,
 ) -> None:
     """Serve until a signal asks for an end, and all that runs has ended.
 
@@ -128,7 +130,7 @@ async def run_server(
         serving: What the server shall be; checked.
         bound: Its socket, which is closed at the end.
         authenticate: Says who asks.
-        ready: Called once it listens.
+        changed: Called with what the server does from then on.
     """
     tls = await anyio.to_thread.run_sync(_tls, serving)
     connections = Connections(serving.bounds)
@@ -148,7 +150,7 @@ async def run_server(
             [bound],
             connections=connections,
             stop=stop,
-            ready=ready,
+            changed=changed,
             drain_seconds=serving.drain_seconds,
             tls=tls,
             wall=time.time,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import partial
 from socket import socket
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from uvicorn.config import Config
@@ -17,7 +17,10 @@ from uvicorn.server import ServerState
 from aiex.interfaces.http.connection import Connection, Connections
 from aiex.interfaces.http.door import Door
 
-__all__ = ["serve"]
+__all__ = ["Changed", "serve"]
+
+Changed = Callable[[Literal["started", "draining", "stopped"]], None]
+"""Told what a server does from then on."""
 
 _TICK = 0.5
 _BACKLOG = 2048
@@ -31,7 +34,7 @@ async def serve(
     *,
     connections: Connections,
     stop: asyncio.Event,
-    ready: Callable[[], None],
+    changed: Changed,
     drain_seconds: float,
     tls: ssl.SSLContext | None = None,
     wall: Callable[[], float],
@@ -43,7 +46,7 @@ async def serve(
         sockets: Bound sockets; they are closed at the end.
         connections: What the connections share.
         stop: Set when no new requests shall be taken.
-        ready: Called once it listens.
+        changed: Called with what the server does from then on.
         drain_seconds: Seconds that running requests have to end in, from then on.
         tls: What to encrypt with; `None` for nothing.
         wall: Returns the wall time in seconds.
@@ -59,8 +62,9 @@ async def serve(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_tick, connections, state, wall)
         try:
-            ready()
+            changed("started")
             await stop.wait()
+            changed("draining")
             door.is_draining = True
             connections.close_idle()
             await connections.wait_until_answered(drain_seconds)
@@ -72,6 +76,7 @@ async def serve(
             with anyio.CancelScope(shield=True):
                 await _end(connections, state)
             tasks.cancel_scope.cancel()
+    changed("stopped")
 
 
 async def _end(connections: Connections, state: ServerState) -> None:
