@@ -16,11 +16,15 @@ from aiex.app.key_store import KeyStore
 from aiex.app.keys import Ask
 from aiex.app.masking import redactor_of
 from aiex.app.places import places_of
+from aiex.app.serving import OwnToken, open_node
+from aiex.app.settings import ServerSettings
 
 __all__ = [
     "Ask",
     "KeyStore",
     "Loaded",
+    "OwnToken",
+    "ServerSettings",
     "Setting",
     "all_settings",
     "environment",
@@ -28,6 +32,7 @@ __all__ = [
     "load",
     "open_doctor",
     "open_gateway",
+    "open_node",
     "places_of",
     "redactor_of",
     "set_user",

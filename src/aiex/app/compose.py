@@ -12,7 +12,7 @@ import platform
 import random
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import Ask, KeySource, variables_of
 from aiex.app.masking import redactor_of
 from aiex.app.places import Places, further_roots, places_of, sealed_file
+from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
 from aiex.cluster.local import SqliteStore
@@ -36,7 +37,10 @@ from aiex.context import (
     Shown,
 )
 from aiex.core import Actor, Redactor, Request, StoreError, logins_in
-from aiex.gateway.local import LocalGateway, StoreInfo
+from aiex.gateway.admission import Admission, Authenticator, OwnMachine
+from aiex.gateway.local import LocalGateway
+from aiex.gateway.operations import StoreInfo
+from aiex.gateway.tables import TABLES as GATEWAY_TABLES
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
     Account,
@@ -59,7 +63,7 @@ if TYPE_CHECKING:
         Providers,
     )
 
-__all__ = ["House", "open_doctor", "open_gateway", "user_name"]
+__all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
 
 
 class House:
@@ -112,8 +116,12 @@ class House:
         )
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
-            self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
+            self.places.store,
+            (*TABLES, *GATEWAY_TABLES),
+            clock=self.clock,
+            fsync=self.settings.state.fsync,
         )
+        self.services = HouseServices(self.store, clock=self.clock, redact=self.redact)
 
     async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
         """Open the store and what writes to it; the stack closes everything again.
@@ -132,6 +140,7 @@ class House:
                     raise
                 self.store_error = error
             else:
+                await self.services.open(opened)
                 self.interactions = await opened.enter_async_context(
                     Interactions(
                         self.store,
@@ -305,12 +314,17 @@ def _release(table: PriceTable) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall("[0-9]+", table.version))
 
 
+LetIn = Callable[[House, AsyncExitStack], Awaitable[Authenticator]]
+"""Opens what says who asks."""
+
+
 async def open_gateway(
     loaded: Loaded,
     env: Mapping[str, str],
     *,
     redact: Redactor | None = None,
     ask: Ask | None = None,
+    let_in: LetIn | None = None,
 ) -> LocalGateway:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
 
@@ -319,18 +333,30 @@ async def open_gateway(
         env: Environment variables.
         redact: Takes secrets out of what is kept and said, and learns of those that are found.
         ask: Asks for the passphrase of the keys; `None` if there is nobody to ask.
+        let_in: Opens what says who asks, on what closes it; `None` for one that takes everybody
+            for the user of this process.
 
     Raises:
         StoreError: The store cannot be opened.
     """
     house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
+    if let_in is None:
+        authenticator: Authenticator = OwnMachine(user_name())
+    else:
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(resources.aclose)
+            authenticator = await let_in(house, opened)
+            resources = opened.pop_all()
     return LocalGateway(
         openers(house),
         clock=house.clock,
         store=house.store,
         resources=resources,
         redact=house.redact,
+        services=house.services.services(authenticator),
+        records=house.services.records,
+        admission=Admission(),
     )
 
 

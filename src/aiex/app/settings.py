@@ -22,6 +22,7 @@ __all__ = [
     "ProviderSettings",
     "SandboxSettings",
     "ServedModel",
+    "ServerSettings",
     "Settings",
     "StateSettings",
 ]
@@ -288,6 +289,75 @@ class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = False
 
 
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How `aiex serve` listens, and how much of what it is sent it takes."""
+
+    host: Annotated[
+        str,
+        _meta(
+            "Address to listen at; one beyond this machine needs TLS, or a proxy that has it.",
+            user=True,
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[int, _meta("Port to listen at; 0 for any free one.", user=True, above=-1)] = (
+        2439
+    )
+    socket: Annotated[
+        str | None,
+        _meta("Path of a Unix socket to listen at instead of an address.", user=True),
+    ] = None
+    workers: Annotated[int, _meta("Processes that serve.", user=True, above=0)] = 1
+    hosts: Annotated[
+        tuple[str, ...],
+        _meta(
+            "Further names that clients may know the server by; a request to another name is "
+            "refused.",
+            user=True,
+        ),
+    ] = ()
+    tls_cert: Annotated[
+        str | None, _meta("File of the TLS certificate and its chain, PEM.", user=True)
+    ] = None
+    tls_key: Annotated[str | None, _meta("File of the certificate's key, PEM.", user=True)] = None
+    plain_behind_tls_proxy: Annotated[
+        bool,
+        _meta(
+            "Whether to listen without TLS beyond this machine, because a proxy in front has it.",
+            user=True,
+        ),
+    ] = False
+    drain_seconds: Annotated[
+        float, _meta("Seconds that running requests have to end in at a stop.", user=True, above=0)
+    ] = 30.0
+    max_connections: Annotated[
+        int, _meta("Most open connections of one process.", user=True, above=0)
+    ] = 8192
+    max_header_bytes: Annotated[
+        int, _meta("Most bytes of a request's head.", user=True, above=0)
+    ] = 32 << 10
+    max_headers: Annotated[int, _meta("Most headers of a request.", user=True, above=0)] = 100
+    header_seconds: Annotated[
+        float, _meta("Seconds that the head of a request may take.", user=True, above=0)
+    ] = 10.0
+    max_body_bytes: Annotated[int, _meta("Most bytes of a request's body.", user=True, above=0)] = (
+        32 << 20
+    )
+    body_seconds: Annotated[
+        float, _meta("Seconds that the body of a request may take.", user=True, above=0)
+    ] = 60.0
+    idle_seconds: Annotated[
+        float, _meta("Seconds that a connection may wait for a request.", user=True, above=0)
+    ] = 75.0
+    unread_seconds: Annotated[
+        float,
+        _meta(
+            "Seconds that a client may leave unread what it was sent before it is let go.",
+            user=True,
+            above=0,
+        ),
+    ] = 120.0
+
+
 class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the command line behaves."""
 
@@ -309,4 +379,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sandbox: SandboxSettings = SandboxSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     state: StateSettings = StateSettings()
+    server: ServerSettings = ServerSettings()
     cli: CliSettings = CliSettings()

@@ -122,6 +122,16 @@ from aiex.core.messages import (
     ToolResultPart,
     Usage,
 )
+from aiex.core.policy import (
+    EVERY_ROLE,
+    GRANTS,
+    NODE_VERBS,
+    check_action,
+    is_model_allowed,
+    may,
+    may_follow,
+    roles_for,
+)
 from aiex.core.published import (
     PUBLISHED,
     BreakerChanged,
@@ -220,7 +230,10 @@ from aiex.core.words import (
 )
 
 __all__ = [
+    "EVERY_ROLE",
+    "GRANTS",
     "MASK",
+    "NODE_VERBS",
     "OUTCOMES",
     "PUBLISHED",
     "REQUEST_SCHEMA",
@@ -387,16 +400,21 @@ __all__ = [
     "When",
     "WireBytes",
     "at_least",
+    "check_action",
     "content_id",
     "digest_of",
     "error_from_info",
+    "is_model_allowed",
     "is_secret_name",
     "logins_in",
+    "may",
+    "may_follow",
     "name_of",
     "nearest",
     "new_id",
     "outcome_of",
     "redacted",
+    "roles_for",
     "secrets_of",
     "unified_diff",
     "with_ids",

@@ -96,11 +96,15 @@ _ERROR_TYPES = {
     "authentication": "authentication_error",
     "budget": "billing_error",
     "context_overflow": "invalid_request_error",
+    "deadline": "timeout_error",
     "incomplete_stream": "api_error",
     "invalid_call": "invalid_request_error",
     "model_not_found": "not_found_error",
+    "not_found": "not_found_error",
     "overloaded": "overloaded_error",
     "rate_limit": "rate_limit_error",
+    "refused": "permission_error",
+    "unauthenticated": "authentication_error",
     "usage": "invalid_request_error",
 }
 _REPLY_KEYS = ("stop_sequence", "stop_details", "container")

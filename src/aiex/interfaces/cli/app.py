@@ -24,6 +24,7 @@ COMMANDS = (
     "change",
     "model",
     "config",
+    "serve",
     "doctor",
     "sandbox",
     "audit",

@@ -17,6 +17,8 @@ HELP: dict[str, str] = {
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
         '  config      Read and change the settings.\n'
+        "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
+        '              API.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
         '  sandbox     Show what keeps commands inside, and try to get out.\n'
@@ -360,6 +362,21 @@ HELP: dict[str, str] = {
         '\n'
         'Options:\n'
         '  --origin  Show all of them, and where each was set.\n'
+    ),
+    'serve': (
+        'Usage: aiex serve [OPTIONS]\n'
+        '\n'
+        "  Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own API.\n"
+        '\n'
+        '  Listens on this machine only, unless told otherwise, and asks for a token even there:\n'
+        '  it is in a file that only you can read, which is named at the start. Ends at SIGTERM\n'
+        '  or Ctrl-C, once the requests that run then have ended.\n'
+        '\n'
+        'Options:\n'
+        '  --host ADDRESS  Address to listen at.\n'
+        '  --port N        Port; 0 for a free one.  [0<=x<=65535]\n'
+        '  --socket PATH   Listen at a Unix socket instead of an address.\n'
+        '  --workers N     Processes that serve.  [1<=x<=256]\n'
     ),
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'
