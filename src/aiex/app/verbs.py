@@ -10,7 +10,7 @@ import anyio.to_thread
 import msgspec
 
 from aiex.assistant.project import ProjectReader
-from aiex.assistant.verbs import Run, Verb
+from aiex.assistant.verbs import Run, StreamVerb, Verb
 from aiex.core import AnalyzeArguments, Finished, Notice
 from aiex.sandbox import Git, Recovered, on_account
 
@@ -28,7 +28,7 @@ _RECOVERED = {
 }
 
 
-def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
+def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[Any]]]:
     """Return what opens each verb."""
     made = {
         "explain": _explain,
@@ -40,6 +40,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
         **openers,
+        "complete": partial(_complete, house),
         "model": partial(_Recovering, lambda house: _Masking(_model(house), house), house),
         "audit": partial(_audit, house),
         "doctor": lambda: doctor_of(house, house.store),
@@ -193,6 +194,23 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
         keys=house.keys.origins(),
     )
     return _Masking(doctor, house)
+
+
+def _complete(house: House) -> StreamVerb[Any]:
+    import os
+
+    from aiex.assistant.complete import Complete
+    from aiex.llm.relay import Relay
+
+    coordinator = house.coordinator()
+    relay = Relay(
+        counter=coordinator.counter,
+        pricing=coordinator.pricing,
+        clock=house.clock,
+        entropy=os.urandom,
+        redact=house.redact,
+    )
+    return Complete(coordinator, relay)
 
 
 def _sandbox(house: House) -> Verb[Any]:
