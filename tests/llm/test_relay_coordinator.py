@@ -368,3 +368,45 @@ async def test_a_client_that_leaves_closes_the_connection_to_a_real_server(leave
             await server.left.wait()
     assert records.outcomes == ["cancelled"]
     assert (records.kept[0].usage is None) == is_early
+
+
+async def test_a_client_is_not_kept_waiting_for_long_but_told_for_how_long() -> None:
+    relay = Relay(provider("first", [RateLimitError("slow down", retry_after=30)]))
+    with pytest.raises(RateLimitError) as caught:
+        await relay.ask()
+    assert caught.value.retry_after == 30
+    assert relay.waits == []
+    soon = Relay(provider("first", [RateLimitError("slow down", retry_after=3)], says("Mine.")))
+    assert data_of(await soon.ask()) == b"Mine."
+    assert soon.waits == [3.25]
+
+
+async def test_what_our_own_limits_refuse_is_told_at_once() -> None:
+    refusal = RateLimitError("60 requests a minute", retry_after=0.5)
+    relay = Relay(provider("first", says("No.")), limiter=Ledger(refusal))
+    with pytest.raises(RateLimitError, match="60 requests a minute"):
+        await relay.ask()
+    assert relay.waits == []
+    assert relay.asked.opened == []
+    assert relay.coordinator.health.allows(relay.endpoints[0], now=relay.clock.monotonic())
+
+
+async def test_what_a_provider_grants_is_told_to_the_limits_once() -> None:
+    class Hearing(Ledger):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard: list[object] = []
+
+        def told(self, endpoint: Endpoint, rates: object) -> None:
+            self.heard.append((endpoint.provider, rates))
+
+    granted = provider("first", says("Mine."))
+    granted.rate_limits = ("sixty",)  # type: ignore[attr-defined]
+    hearing = Hearing()
+    relay = Relay(granted, limiter=hearing)
+    async with relay.coordinator:
+        for _ in range(2):
+            async with aclosing(relay.stream()) as stream:
+                async for _event in stream:
+                    pass
+    assert hearing.heard == [("first", ("sixty",))]
