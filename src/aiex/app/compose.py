@@ -32,10 +32,11 @@ from aiex.context import (
     BlobFiles,
     Changes,
     DigestCache,
+    GatewayKeys,
     Interactions,
     Shown,
 )
-from aiex.core import Actor, Redactor, Request, StoreError, logins_in
+from aiex.core import Actor, PublishedBody, Redactor, Request, StoreError, logins_in
 from aiex.gateway.local import LocalGateway, StoreInfo
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
@@ -394,6 +395,13 @@ class House:
         from aiex.assistant.models import Models
 
         return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
+
+    def announce(self, body: PublishedBody) -> None:
+        """Tell whoever listens of *body*; never waits and never raises."""
+
+    def gateway_keys(self) -> GatewayKeys:
+        """Return the stored keys of the gateway."""
+        return GatewayKeys(self.store, pepper=self.places.pepper)
 
     def changes(self) -> Changes:
         """Return the stored proposals."""

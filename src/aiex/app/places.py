@@ -30,6 +30,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         replies: Folder of replies that could not be used.
         faults: Folder of what is known of faults of Aiex itself.
         models: Folder of the embedded models.
+        pepper: Secret that the keys of the gateway are proved with.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
@@ -41,6 +42,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     replies: Path
     faults: Path
     models: Path
+    pepper: Path
     prices: Path
 
 
@@ -70,6 +72,7 @@ def places_of(settings: StateSettings) -> Places:
         replies=state / "replies",
         faults=state / "faults",
         models=models,
+        pepper=state / "gateway.pepper",
         prices=state / "prices.json",
     )
 

@@ -91,6 +91,14 @@ from aiex.core.findings import (
     at_least,
     with_ids,
 )
+from aiex.core.gateway_keys import (
+    KEY_ENTROPY_BYTES,
+    NewKey,
+    digest_of_key,
+    is_key_id,
+    key_id_of,
+    new_key,
+)
 from aiex.core.ids import (
     content_id,
     new_id,
@@ -191,6 +199,11 @@ from aiex.core.results_explain import (
     ShownContext,
     SymbolFacts,
 )
+from aiex.core.results_key import (
+    KeyResult,
+    KeyState,
+    KeyView,
+)
 from aiex.core.results_model import (
     KnownModelView,
     ModelResult,
@@ -219,6 +232,7 @@ from aiex.core.words import (
 )
 
 __all__ = [
+    "KEY_ENTROPY_BYTES",
     "MASK",
     "OUTCOMES",
     "PUBLISHED",
@@ -301,6 +315,9 @@ __all__ = [
     "InvalidCallError",
     "KeyArguments",
     "KeyChanged",
+    "KeyResult",
+    "KeyState",
+    "KeyView",
     "KnownModelView",
     "LanguageSize",
     "LimitError",
@@ -318,6 +335,7 @@ __all__ = [
     "ModelReply",
     "ModelResult",
     "ModelView",
+    "NewKey",
     "NodeChanged",
     "NotChecked",
     "NotFoundError",
@@ -387,12 +405,16 @@ __all__ = [
     "at_least",
     "content_id",
     "digest_of",
+    "digest_of_key",
     "error_from_info",
+    "is_key_id",
     "is_secret_name",
+    "key_id_of",
     "logins_in",
     "name_of",
     "nearest",
     "new_id",
+    "new_key",
     "outcome_of",
     "redacted",
     "secrets_of",

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 import anyio
 import msgspec
@@ -30,6 +30,7 @@ from aiex.core import (
     Event,
     Finished,
     Principal,
+    PrincipalRole,
     Redactor,
     Request,
     RunOptions,
@@ -188,7 +189,7 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
         verb=verb,
         arguments=_encoded(arguments),
-        principal=Principal(user=user_name(), interface="cli"),
+        principal=Principal(user=user_name(), interface="cli", roles=get_args(PrincipalRole)),
         root=str(setup.root),
         deadline=None if asked.timeout is None else now + timedelta(seconds=asked.timeout),
         options=RunOptions(
