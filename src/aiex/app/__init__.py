@@ -10,6 +10,7 @@ from aiex.app.config import (
     load,
     set_user,
     user_file,
+    values_of,
 )
 from aiex.app.key_store import KeyStore
 from aiex.app.keys import Ask
@@ -32,4 +33,5 @@ __all__ = [
     "set_user",
     "user_file",
     "user_name",
+    "values_of",
 ]

@@ -3,6 +3,9 @@
 Before the first content everything that may pass is tried again and then elsewhere, inside the
 deadline. After it nothing is spliced: either the verb asked for a restart, which is announced, or
 the stream ends with an error that says what was used. What was named is the only one tried.
+
+A call of our own (`stream`) and what a client asked in its own wire (`relay`) go the same way. It
+is a hot path: what costs microseconds is done once a call, and nothing a delta.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import msgspec
@@ -33,22 +36,23 @@ from aiex.core import (
     Restarted,
     UnavailableError,
     UsageError,
+    WireBytes,
     new_id,
 )
-from aiex.llm.attempt import Attempt
+from aiex.llm.attempt import Attempt, CallQuestion, Question, RelayQuestion
 from aiex.llm.estimates import DEFAULT_OUTPUT, check_cost, estimate_of
 from aiex.llm.ports import (
     CallSink,
     Endpoint,
     Estimate,
     Limiter,
-    Preparable,
+    Relayed,
     Reservation,
     Strategy,
     Timeouts,
 )
 from aiex.llm.pricing import Pricing
-from aiex.llm.providers import Providers
+from aiex.llm.providers import Providers, allowed_of
 from aiex.llm.retry import LONGEST_WAIT, wait_before_retry
 from aiex.llm.strategies import in_order, with_failover
 from aiex.llm.tokens import TokenCounter
@@ -57,6 +61,7 @@ from aiex.runtime import Clock
 __all__ = ["CallEvent", "Coordinator"]
 
 _SECONDS_TO_RECORD = 5.0
+_USUAL_TIMEOUTS = Timeouts()
 
 CallEvent = Progress | ModelChosen | Restarted | ModelEnded | Delta
 """What comes out of a call; the last is `ModelEnded`, right after the `Finish`."""
@@ -132,12 +137,12 @@ class Coordinator:
 
     def estimate(self, call: ModelCall, endpoints: Sequence[Endpoint]) -> list[Estimate]:
         """Return what *call* would cost at each of *endpoints*; nothing is sent."""
-        return [self._estimate(call, endpoint) for endpoint in endpoints]
+        return [
+            estimate_of(call, endpoint, counter=self._counter, pricing=self._pricing)
+            for endpoint in endpoints
+        ]
 
-    def _estimate(self, call: ModelCall, endpoint: Endpoint) -> Estimate:
-        return estimate_of(call, endpoint, counter=self._counter, pricing=self._pricing)
-
-    async def stream(
+    def stream(
         self,
         call: ModelCall,
         endpoints: Sequence[Endpoint],
@@ -167,22 +172,65 @@ class Coordinator:
             DeadlineError: Nobody answered in time.
             AiexError: Nobody answered; the error of the last who was asked.
         """
-        most = request.options.max_cost
-        if most is not None and call.max_output_tokens is None:
+        if request.options.max_cost is not None and call.max_output_tokens is None:
             # Without a bound on the reply there is none on its cost.
             call = msgspec.structs.replace(call, max_output_tokens=DEFAULT_OUTPUT)
-        order = await self._order(call, endpoints, most=most)
+        question = CallQuestion(call, counter=self._counter, pricing=self._pricing)
+        return self._answer(question, endpoints, request, restarts=restarts, spent=spent)
+
+    def relay(
+        self, relayed: Relayed, endpoints: Sequence[Endpoint], *, request: Request
+    ) -> AsyncGenerator[ModelChosen | WireBytes | ModelEnded, None]:
+        """Yield what answers *relayed*, in its client's wire; closing it closes the upstream.
+
+        Every attempt begins with `ModelChosen`, and the one that answers ends with `ModelEnded`.
+        An answer that breaks off after its first bytes ends with bytes that say so, and with a
+        `ModelEnded` that says what it took, before the error is raised.
+
+        Args:
+            relayed: What the client asked.
+            endpoints: Who may answer, as `Providers.route` gives them.
+            request: What it is for: principal, deadline and options.
+
+        Raises:
+            AiexError: As `stream` does.
+        """
+        question = RelayQuestion(relayed, counter=self._counter, pricing=self._pricing)
+        return self._answer(question, endpoints, request, restarts=False, spent=0)
+
+    async def _answer(
+        self,
+        question: Question,
+        endpoints: Sequence[Endpoint],
+        request: Request,
+        *,
+        restarts: bool,
+        spent: int,
+    ) -> AsyncGenerator[Any, None]:
+        most = request.options.max_cost
+        order = await self._order(question, endpoints, request)
         run = _Run(order, restarts=restarts, ends_at=self._end_of(request, order))
         while True:
             endpoint = run.endpoint
-            attempt = self._attempt(call, run)
+            attempt = question.attempt(
+                endpoint,
+                number=run.attempts + 1,
+                call_id=new_id("call", now=self._clock.now(), entropy=os.urandom(10)),
+            )
             try:
                 check_cost(attempt.estimate, most=None if most is None else most - spent)
-                begun_at = self._clock.monotonic()
-                async with aclosing(self._prepare(endpoint, request)) as steps:
-                    async for step in steps:
-                        yield step
-                run.ends_at += self._clock.monotonic() - begun_at
+                adapter = self._providers.opened(endpoint.provider)
+                if adapter is None:
+                    adapter = await self._providers.adapter(endpoint.provider)
+                prepare = getattr(adapter, "prepare", None)
+                if prepare is not None:
+                    begun_at = self._clock.monotonic()
+                    async with aclosing(
+                        prepare(endpoint.model, offline=request.options.offline)
+                    ) as steps:
+                        async for step in steps:
+                            yield step
+                    run.ends_at += self._clock.monotonic() - begun_at
                 run.attempts += 1
                 yield ModelChosen(
                     provider=endpoint.provider,
@@ -192,133 +240,133 @@ class Coordinator:
                     call_id=attempt.call_id,
                     estimated_input_tokens=attempt.estimate.input_tokens,
                 )
-                async with aclosing(self._try(attempt, request, run.ends_at)) as deltas:
-                    async for delta in deltas:
-                        yield delta
+                tried = _Tried(attempt, await self._reserve(attempt, request, run), self._clock)
+                self._in_flight[endpoint.provider, endpoint.model] += 1
+                failure: AiexError | None = None
+                try:
+                    items = attempt.open(adapter, self._timeouts_of(endpoint, run))
+                    attempt.was_sent = True
+                    try:
+                        async for item in items:
+                            if attempt.take(item):
+                                if tried.first_token is None:
+                                    tried.begins()
+                                yield item
+                    finally:
+                        await items.aclose()
+                    if attempt.finish is None:
+                        raise IncompleteStreamError(
+                            "the reply had no end", provider=endpoint.provider
+                        )
+                    attempt.outcome = "ok"
+                except AiexError as error:
+                    attempt.outcome = error.code
+                    failure = error
+                    raise
+                except (GeneratorExit, anyio.get_cancelled_exc_class()):
+                    attempt.outcome = "cancelled" if attempt.finish is None else "ok"
+                    raise
+                finally:
+                    self._in_flight[endpoint.provider, endpoint.model] -= 1
+                    attempt.conclude(failure, at=tried.at)
+                    if failure is None and attempt.outcome == "ok":
+                        # Neither waits, as a rule; a scope would cost more than both.
+                        await self._keep(tried, request)
+                    else:
+                        with anyio.move_on_after(_SECONDS_TO_RECORD, shield=True):
+                            await self._keep(tried, request)
             except AiexError as error:
-                failure = error
+                broken = error
             else:
                 yield attempt.ended()
                 return
             if attempt.has_content:
+                if not restarts:
+                    told = question.failure(broken)
+                    if told is not None:
+                        yield told
                 yield attempt.ended()
             spent += attempt.cost or 0
-            await self._turn(run, failure, attempt)
+            await self._turn(run, broken, attempt)
             if attempt.has_content:
                 yield Restarted(
                     attempt=run.attempts + 1,
                     provider=run.endpoint.provider,
                     model=run.endpoint.model,
-                    reason=failure.message,
+                    reason=broken.message,
                 )
 
     async def _order(
-        self, call: ModelCall, endpoints: Sequence[Endpoint], *, most: int | None
+        self, question: Question, endpoints: Sequence[Endpoint], request: Request
     ) -> list[Endpoint]:
         """Return *endpoints* in the order of the strategy, those that are too small last."""
         if not endpoints:
             raise UnavailableError("no model can take the call")
+        most = request.options.max_cost
+        endpoints = allowed_of(request.principal, endpoints)
         counted = [
             msgspec.structs.replace(e, in_flight=self._in_flight[e.provider, e.model])
             for e in endpoints
         ]
         order = self._strategy(counted, entropy=self._entropy())
-        estimates = self.estimate(call, order)
-        if any(_is_tight(estimate, most) for estimate in estimates) and (
-            await self._counter.sharpen()
+        estimates = [question.estimate(endpoint) for endpoint in order]
+        if (
+            question.can_be_counted
+            and any(_is_tight(estimate, most) for estimate in estimates)
+            and (await self._counter.sharpen())
         ):
-            estimates = self.estimate(call, order)
+            estimates = [question.estimate(endpoint, anew=True) for endpoint in order]
         sized = sorted(zip(order, estimates, strict=True), key=lambda pair: pair[1].fits is False)
         return [endpoint for endpoint, _ in sized]
 
     def _end_of(self, request: Request, order: Sequence[Endpoint]) -> float:
         """Return until when (monotonic seconds) the call may take, with all its attempts."""
-        seconds = self._timeouts_of(order[0]).total
+        seconds = self._patience_for(order[0]).total
         if request.deadline is not None:
             left = (request.deadline - self._clock.now()).total_seconds()
             seconds = min(seconds, left)
         return self._clock.monotonic() + seconds
 
-    def _timeouts_of(self, endpoint: Endpoint) -> Timeouts:
-        return self._timeouts.get(endpoint.provider) or Timeouts()
+    def _patience_for(self, endpoint: Endpoint) -> Timeouts:
+        return self._timeouts.get(endpoint.provider) or _USUAL_TIMEOUTS
 
-    async def _prepare(
-        self, endpoint: Endpoint, request: Request
-    ) -> AsyncGenerator[Progress, None]:
-        adapter = await self._providers.adapter(endpoint.provider)
-        if not isinstance(adapter, Preparable):
-            return
-        prepared = adapter.prepare(endpoint.model, offline=request.options.offline)
-        async with aclosing(prepared) as steps:
-            async for step in steps:
-                yield step
+    def _timeouts_of(self, endpoint: Endpoint, run: _Run) -> Timeouts:
+        left = run.ends_at - self._clock.monotonic()
+        return msgspec.structs.replace(self._patience_for(endpoint), total=left)
 
-    def _attempt(self, call: ModelCall, run: _Run) -> Attempt:
-        endpoint = run.endpoint
-        return Attempt(
-            msgspec.structs.replace(call, model=endpoint.model),
-            endpoint,
-            self._estimate(call, endpoint),
-            number=run.attempts + 1,
-            call_id=new_id("call", now=self._clock.now(), entropy=os.urandom(10)),
-            counter=self._counter,
-            pricing=self._pricing,
-        )
+    async def _reserve(self, attempt: Attempt, request: Request, run: _Run) -> Reservation | None:
+        """Set aside what *attempt* may use.
 
-    async def _try(
-        self, attempt: Attempt, request: Request, ends_at: float
-    ) -> AsyncGenerator[Delta, None]:
-        """Yield the reply; whatever happens, settle the reservation and leave a record."""
-        left = ends_at - self._clock.monotonic()
-        if left <= 0:
+        Raises:
+            DeadlineError: It is too late to ask anybody.
+            LimitError: A limit or a budget is used up.
+        """
+        if run.ends_at - self._clock.monotonic() <= 0:
             raise DeadlineError("the deadline passed before a model was asked")
-        endpoint = attempt.endpoint
-        timeouts = msgspec.structs.replace(self._timeouts_of(endpoint), total=left)
-        reservation = await self._reserve(attempt, request)
-        at, started = self._clock.now(), self._clock.monotonic()
-        outcome = "internal"
-        self._in_flight[endpoint.provider, endpoint.model] += 1
-        try:
-            adapter = await self._providers.adapter(endpoint.provider)
-            async with aclosing(adapter.stream(attempt.call, timeouts=timeouts)) as deltas:
-                async for delta in deltas:
-                    if attempt.take(delta, seconds=self._clock.monotonic() - started):
-                        yield delta
-            if attempt.finish is None:
-                raise IncompleteStreamError("the reply had no end", provider=endpoint.provider)
-            outcome = "ok"
-        except AiexError as error:
-            outcome = error.code
-            raise
-        except (GeneratorExit, anyio.get_cancelled_exc_class()):
-            outcome = "cancelled" if attempt.finish is None else "ok"
-            raise
-        finally:
-            self._in_flight[endpoint.provider, endpoint.model] -= 1
-            has_failed = outcome not in {"ok", "cancelled"}
-            with anyio.move_on_after(_SECONDS_TO_RECORD, shield=True):
-                attempt.conclude(at=at, has_failed=has_failed)
-                if reservation is not None:
-                    await reservation.settle(attempt.usage, cost_usd_micros=attempt.cost)
-                await self._sink.record(
-                    attempt.record(
-                        request,
-                        at=at,
-                        seconds=self._clock.monotonic() - started,
-                        outcome=outcome,
-                    )
-                )
-
-    async def _reserve(self, attempt: Attempt, request: Request) -> Reservation | None:
         if self._limiter is None:
             return None
+        estimate = attempt.estimate
         return await self._limiter.reserve(
             request.principal,
             attempt.endpoint,
-            input_tokens=attempt.estimate.input_tokens,
-            output_tokens=attempt.estimate.output_tokens,
-            cost_usd_micros=attempt.estimate.cost_usd_micros,
+            input_tokens=estimate.input_tokens,
+            output_tokens=estimate.output_tokens,
+            cost_usd_micros=estimate.cost_usd_micros,
         )
+
+    async def _keep(self, tried: _Tried, request: Request) -> None:
+        """Record what a try came to, and settle what was set aside for it."""
+        attempt = tried.attempt
+        await self._sink.record(
+            attempt.record(
+                request,
+                at=tried.at,
+                seconds=self._clock.monotonic() - tried.started,
+                first_token=tried.first_token,
+            )
+        )
+        if tried.reservation is not None:
+            await tried.reservation.settle(attempt.usage, cost_usd_micros=attempt.cost)
 
     async def _turn(self, run: _Run, failure: AiexError, attempt: Attempt) -> None:
         """Wait, or turn to another endpoint; raise if there is no next attempt."""
@@ -344,6 +392,24 @@ class Coordinator:
             await self._sleep(wait)
         elif not run.elsewhere(failure):
             raise run.final(failure)
+
+
+class _Tried:
+    """A try under way: since when, and with what set aside for it."""
+
+    __slots__ = ("_clock", "at", "attempt", "first_token", "reservation", "started")
+
+    def __init__(self, attempt: Attempt, reservation: Reservation | None, clock: Clock) -> None:
+        self.attempt = attempt
+        self.reservation = reservation
+        self._clock = clock
+        self.at = clock.now()
+        self.started = clock.monotonic()
+        self.first_token: float | None = None
+
+    def begins(self) -> None:
+        """Note that the first of the reply has come."""
+        self.first_token = self._clock.monotonic() - self.started
 
 
 class _Run:

@@ -187,8 +187,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         node: Node it is on; `local` on this one.
         context_tokens: Window; `None` if unknown.
         is_loopback: Whether it is reached without leaving this machine.
+        capabilities: What the model can do, such as `tools`; empty if unknown.
+        step: Step of the fallback chain that it stands in; a lower one goes first, whatever the
+            strategy.
         preference: Order wished by configuration, 0 first.
         in_flight: Calls under way by our own count.
+        first_token: Seconds to its first token of late, rather the worst ones; `None` if none was
+            seen.
+        cost_usd_micros: Most that the call would cost there; `None` if unpriced or not asked.
+        turn: Number of the last call that it was chosen for; 0 for none.
     """
 
     provider: str
@@ -196,8 +203,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     node: str = "local"
     context_tokens: int | None = None
     is_loopback: bool = False
+    capabilities: tuple[str, ...] = ()
+    step: int = 0
     preference: int = 0
     in_flight: int = 0
+    first_token: float | None = None
+    cost_usd_micros: int | None = None
+    turn: int = 0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,9 +116,11 @@ class _Patience:
                 provider=self._provider,
             )
         seconds = self._timeouts.first_token
-        return OverloadedError(
+        late = OverloadedError(
             f"{self._provider} sent no token within {seconds:g} s", provider=self._provider
         )
+        late.may_be_billed = True
+        return late
 
 
 class Upstream:
@@ -390,13 +392,17 @@ class Upstream:
             return ProviderError(
                 f"{where} shows a certificate that is not trusted", provider=self._provider
             )
+        was_sent = False
         if isinstance(error, TimeoutError):
             message = f"{where} did not take the connection within {timeouts.connect:g} s"
         elif isinstance(error, aiohttp.ClientConnectorError):
             message = f"{where} cannot be reached: {error.os_error.strerror or error.os_error}"
         else:
             message = f"{where} closed the connection without an answer"
-        return OverloadedError(message, provider=self._provider)
+            was_sent = True
+        broken = OverloadedError(message, provider=self._provider)
+        broken.may_be_billed = was_sent
+        return broken
 
     def _redact(self, error: AiexError, key: str | None) -> None:
         """Take our key out of what the provider said; some repeat it."""
