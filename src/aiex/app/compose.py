@@ -23,6 +23,7 @@ from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import Ask, KeySource
 from aiex.app.masking import environment_of_child, redactor_of
 from aiex.app.places import Places, further_roots, places_of, sealed_file
+from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
 from aiex.cluster.local import SqliteStore
@@ -36,8 +37,11 @@ from aiex.context import (
     Interactions,
     Shown,
 )
-from aiex.core import Actor, PublishedBody, Redactor, Request, StoreError, logins_in
-from aiex.gateway.local import LocalGateway, StoreInfo
+from aiex.core import Actor, Redactor, Request, StoreError, logins_in
+from aiex.gateway.admission import Admission, OwnMachine
+from aiex.gateway.local import LocalGateway
+from aiex.gateway.operations import StoreInfo
+from aiex.gateway.tables import TABLES as GATEWAY_TABLES
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
     Account,
@@ -115,8 +119,12 @@ class House:
         )
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
-            self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
+            self.places.store,
+            (*TABLES, *GATEWAY_TABLES),
+            clock=self.clock,
+            fsync=self.settings.state.fsync,
         )
+        self.services = HouseServices(self.store, clock=self.clock, redact=self.redact)
 
     async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
         """Open the store and what writes to it; the stack closes everything again.
@@ -135,6 +143,7 @@ class House:
                     raise
                 self.store_error = error
             else:
+                await self.services.open(opened)
                 self.interactions = await opened.enter_async_context(
                     Interactions(
                         self.store,
@@ -396,9 +405,6 @@ class House:
 
         return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
 
-    def announce(self, body: PublishedBody) -> None:
-        """Tell whoever listens of *body*; never waits and never raises."""
-
     def gateway_keys(self) -> GatewayKeys:
         """Return the stored keys of the gateway."""
         return GatewayKeys(self.store, pepper=self.places.pepper)
@@ -457,6 +463,9 @@ async def open_gateway(
         store=house.store,
         resources=resources,
         redact=house.redact,
+        services=house.services.services(OwnMachine(user_name())),
+        records=house.services.records,
+        admission=Admission(),
     )
 
 

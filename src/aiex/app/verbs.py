@@ -212,7 +212,10 @@ def _key(house: House) -> Verb[Any]:
     from aiex.assistant.key import KeyVerb
 
     return KeyVerb(
-        house.gateway_keys(), clock=house.clock, audit=house.audit, announce=house.announce
+        house.gateway_keys(),
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
     )
 
 

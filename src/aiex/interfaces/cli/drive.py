@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -26,11 +26,11 @@ from aiex.app import (
     user_name,
 )
 from aiex.core import (
+    EVERY_ROLE,
     ConfigurationError,
     Event,
     Finished,
     Principal,
-    PrincipalRole,
     Redactor,
     Request,
     RunOptions,
@@ -189,7 +189,7 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
         verb=verb,
         arguments=_encoded(arguments),
-        principal=Principal(user=user_name(), interface="cli", roles=get_args(PrincipalRole)),
+        principal=Principal(user=user_name(), interface="cli", roles=EVERY_ROLE),
         root=str(setup.root),
         deadline=None if asked.timeout is None else now + timedelta(seconds=asked.timeout),
         options=RunOptions(
