@@ -33,6 +33,7 @@ from aiex.context import (
     BlobFiles,
     Changes,
     DigestCache,
+    GatewayKeys,
     Interactions,
     Shown,
 )
@@ -291,6 +292,10 @@ class House:
         from aiex.assistant.models import Models
 
         return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
+
+    def gateway_keys(self) -> GatewayKeys:
+        """Return the stored keys of the gateway."""
+        return GatewayKeys(self.store, pepper=self.places.pepper)
 
     def changes(self) -> Changes:
         """Return the stored proposals."""

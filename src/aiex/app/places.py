@@ -31,6 +31,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         faults: Folder of what is known of faults of Aiex itself.
         models: Folder of the embedded models.
         token: File of the token that this machine's own clients show the server.
+        pepper: Secret that the keys of the gateway are proved with.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
@@ -43,6 +44,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     faults: Path
     models: Path
     token: Path
+    pepper: Path
     prices: Path
 
 
@@ -73,6 +75,7 @@ def places_of(settings: StateSettings) -> Places:
         faults=state / "faults",
         models=models,
         token=state / "server.token",
+        pepper=state / "gateway.pepper",
         prices=state / "prices.json",
     )
 

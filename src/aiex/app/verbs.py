@@ -45,6 +45,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "audit": partial(_audit, house),
         "doctor": lambda: doctor_of(house, house.store),
         "sandbox": partial(_sandbox, house),
+        "key": partial(_key, house),
     }
 
 
@@ -223,6 +224,17 @@ def _audit(house: House) -> Verb[Any]:
     from aiex.assistant.audit import AuditVerb
 
     return AuditVerb(house.places.audit, anchor=house.anchor())
+
+
+def _key(house: House) -> Verb[Any]:
+    from aiex.assistant.key import KeyVerb
+
+    return KeyVerb(
+        house.gateway_keys(),
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
+    )
 
 
 def _model(house: House) -> Verb[Any]:

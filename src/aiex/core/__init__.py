@@ -91,6 +91,14 @@ from aiex.core.findings import (
     at_least,
     with_ids,
 )
+from aiex.core.gateway_keys import (
+    KEY_ENTROPY_BYTES,
+    NewKey,
+    digest_of_key,
+    is_key_id,
+    key_id_of,
+    new_key,
+)
 from aiex.core.ids import (
     content_id,
     new_id,
@@ -201,6 +209,11 @@ from aiex.core.results_explain import (
     ShownContext,
     SymbolFacts,
 )
+from aiex.core.results_key import (
+    KeyResult,
+    KeyState,
+    KeyView,
+)
 from aiex.core.results_model import (
     HealthView,
     KnownModelView,
@@ -232,6 +245,7 @@ from aiex.core.words import (
 __all__ = [
     "EVERY_ROLE",
     "GRANTS",
+    "KEY_ENTROPY_BYTES",
     "MASK",
     "NODE_VERBS",
     "OUTCOMES",
@@ -316,6 +330,9 @@ __all__ = [
     "InvalidCallError",
     "KeyArguments",
     "KeyChanged",
+    "KeyResult",
+    "KeyState",
+    "KeyView",
     "KnownModelView",
     "LanguageSize",
     "LimitError",
@@ -333,6 +350,7 @@ __all__ = [
     "ModelReply",
     "ModelResult",
     "ModelView",
+    "NewKey",
     "NodeChanged",
     "NotChecked",
     "NotFoundError",
@@ -403,15 +421,19 @@ __all__ = [
     "check_action",
     "content_id",
     "digest_of",
+    "digest_of_key",
     "error_from_info",
+    "is_key_id",
     "is_model_allowed",
     "is_secret_name",
+    "key_id_of",
     "logins_in",
     "may",
     "may_follow",
     "name_of",
     "nearest",
     "new_id",
+    "new_key",
     "outcome_of",
     "redacted",
     "roles_for",

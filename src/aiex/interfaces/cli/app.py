@@ -23,6 +23,7 @@ COMMANDS = (
     "create",
     "change",
     "model",
+    "key",
     "config",
     "serve",
     "doctor",

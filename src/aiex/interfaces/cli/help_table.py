@@ -16,6 +16,7 @@ HELP: dict[str, str] = {
         '  create      Propose a module, or begin a project.\n'
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
+        '  key         Make, list and revoke the keys that programs use the gateway with.\n'
         '  config      Read and change the settings.\n'
         "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
         '              API.\n'
@@ -291,6 +292,45 @@ HELP: dict[str, str] = {
         'Usage: aiex model use [OPTIONS] PROVIDER:MODEL\n'
         '\n'
         '  Ask this model from now on when none is named.\n'
+    ),
+    'key': (
+        'Usage: aiex key [OPTIONS]\n'
+        '\n'
+        '  Make, list and revoke the keys that programs use the gateway with.\n'
+        '\n'
+        'Commands:\n'
+        '  create  Make a key and print it, once: it cannot be shown again.\n'
+        '  revoke  Take no more requests with the key ID, on every node within a second.\n'
+    ),
+    'key create': (
+        'Usage: aiex key create [OPTIONS]\n'
+        '\n'
+        '  Make a key and print it, once: it cannot be shown again.\n'
+        '\n'
+        'Options:\n'
+        '  --user NAME                     Whose key it is; yours by default.\n'
+        '  --team NAME                     Team that it counts for, too.\n'
+        '  --name TEXT                     What it is for.\n'
+        '  --role [viewer|developer|operator|admin|auditor]\n'
+        '                                  What its bearer may do; several are possible.\n'
+        '                                  developer by default.\n'
+        '  --allow PROVIDER:MODEL          Model that it may ask, with * for any part; several\n'
+        '                                  are possible, all by default.\n'
+        '  --expires WHEN                  When it ends: 90d, 12h, or a UTC time such as\n'
+        '                                  2026-12-31.\n'
+        '  --requests-per-minute N         Most requests in any minute.  [x>=1]\n'
+        '  --tokens-per-minute N           Most tokens in any minute.  [x>=1]\n'
+        '  --concurrency N                 Most calls at a time.  [x>=1]\n'
+    ),
+    'key list': (
+        'Usage: aiex key list [OPTIONS]\n'
+        '\n'
+        "  List your keys; an admin sees everybody's.\n"
+    ),
+    'key revoke': (
+        'Usage: aiex key revoke [OPTIONS] ID\n'
+        '\n'
+        '  Take no more requests with the key ID, on every node within a second.\n'
     ),
     'config': (
         'Usage: aiex config [OPTIONS]\n'

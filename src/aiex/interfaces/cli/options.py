@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,7 @@ from aiex.core import UsageError, nearest
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["Format", "Globals", "Group", "Leaf", "Micros"]
+__all__ = ["Format", "Globals", "Group", "Leaf", "Micros", "Until"]
 
 _STRATEGIES = (
     *("in_order", "random", "round_robin", "load_balanced", "local_affinity", "cost", "latency"),
@@ -99,6 +100,30 @@ class Micros(click.ParamType[int]):
         if not amount.is_finite() or amount < 0:
             self.fail(f"{value!r} is no amount of US dollars, such as 0.05", param, ctx)
         return int(amount * 1_000_000)
+
+
+_LENGTHS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+class Until(click.ParamType[datetime]):
+    """A time to come: how long from now, or a date or time in UTC."""
+
+    name = "when"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the aware UTC time that *value* means."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        try:
+            if text[-1:] in _LENGTHS and text[:-1].isdecimal():
+                return datetime.now(UTC) + timedelta(seconds=int(text[:-1]) * _LENGTHS[text[-1]])
+            at = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time, such as 90d, 12h or 2026-12-31", param, ctx)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _options() -> list[click.Parameter]:
