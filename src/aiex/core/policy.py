@@ -35,9 +35,11 @@ EVERY_ROLE: Final[tuple[PrincipalRole, ...]] = (
 
 _VIEWER: Final = frozenset(
     {
-        *("doctor", "sandbox.status", "model.list", "budget.show"),
+        *("doctor", "sandbox.status", "model.list"),
         *("change.list", "change.show", "change.diff"),
         *("events.tail", "interfaces.list", "requests.list"),
+        # Of these the verb gives to whoever is no administrator what is their own.
+        *("key.create", "key.list", "key.revoke", "budget.show", "budget.report"),
     }
 )
 _DEVELOPER: Final = _VIEWER | {
@@ -52,13 +54,12 @@ _ADMIN: Final = (
     _DEVELOPER
     | _OPERATOR
     | {
-        *("key.create", "key.list", "key.revoke", "budget.set", "budget.report", "model.use"),
-        *("interactions.list", "config.show", "config.set"),
+        *("budget.set", "model.use", "interactions.list", "config.show", "config.set"),
     }
 )
 _AUDITOR: Final = _VIEWER | {
     *("audit.tail", "audit.search", "audit.verify", "audit.export"),
-    *("key.list", "budget.report", "interactions.list", "config.show", "requests.all"),
+    *("interactions.list", "config.show", "requests.all"),
 }
 
 GRANTS: Final[Mapping[PrincipalRole, frozenset[str]]] = {
@@ -84,7 +85,7 @@ def may(roles: Iterable[PrincipalRole], action: str) -> bool:
     """Return whether one of *roles* allows *action*.
 
     Example:
-        >>> may(("developer",), "complete"), may(("developer",), "key.create")
+        >>> may(("developer",), "complete"), may(("developer",), "budget.set")
         (True, False)
     """
     return action in _granted(tuple(roles))
@@ -94,7 +95,7 @@ def roles_for(action: str) -> tuple[PrincipalRole, ...]:
     """Return the roles that allow *action*, the one that allows least first.
 
     Example:
-        >>> roles_for("key.create")
+        >>> roles_for("budget.set")
         ('admin',)
     """
     having = [role for role in EVERY_ROLE if action in GRANTS[role]]
