@@ -35,10 +35,11 @@ EVERY_ROLE: Final[tuple[PrincipalRole, ...]] = (
 
 _VIEWER: Final = frozenset(
     {
-        *("doctor", "sandbox.status", "model.list", "budget.show", "budget.report"),
-        *("key.create", "key.list", "key.revoke"),  # of their own, with no more than they may
+        *("doctor", "sandbox.status", "model.list"),
         *("change.list", "change.show", "change.diff"),
         *("events.tail", "interfaces.list", "requests.list"),
+        # Of these the verb gives to whoever is no administrator what is their own.
+        *("key.create", "key.list", "key.revoke", "budget.show", "budget.report"),
     }
 )
 _DEVELOPER: Final = _VIEWER | {
@@ -53,8 +54,7 @@ _ADMIN: Final = (
     _DEVELOPER
     | _OPERATOR
     | {
-        *("budget.set", "model.use"),
-        *("interactions.list", "config.show", "config.set"),
+        *("budget.set", "model.use", "interactions.list", "config.show", "config.set"),
     }
 )
 _AUDITOR: Final = _VIEWER | {
