@@ -43,6 +43,7 @@ __all__ = [
     "hello",
     "post",
     "served",
+    "until",
 ]
 
 TOKEN = "aiex_test_0123456789abcdef0123456789abcdef"  # noqa: S105
@@ -182,6 +183,17 @@ async def served(
         finally:
             stop.set()
             await task
+
+
+async def until(claim: Callable[[], bool]) -> None:
+    """Return once *claim* is true, of things that have no event of their own.
+
+    Raises:
+        TimeoutError: It did not come true within 10 s.
+    """
+    async with asyncio.timeout(10):
+        while not claim():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 class Raw:

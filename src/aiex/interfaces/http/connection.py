@@ -27,7 +27,7 @@ __all__ = ["Connection", "Connections"]
 _log = logging.getLogger(__name__)
 
 _NEVER = math.inf
-_FRAMING = b"transfer-encoding"
+_OFFER = frozenset({b"connection", b"http2-settings", b"upgrade"})
 
 
 class _Refused(Exception):  # noqa: N818 - it is the answer, not a failure
@@ -111,6 +111,7 @@ class Connection(HttpToolsProtocol):
         self._hosts = 0
         self._is_coded = False
         self._wants_websocket = False
+        self._again = b""  # head of a request that offered another protocol
 
     # ------------------------------------------------------------ the connection
 
@@ -189,8 +190,9 @@ class Connection(HttpToolsProtocol):
             return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # it goes on in HTTP/1.1, as RFC 9110, section 7.8 allows
+        except httptools.HttpParserUpgrade as upgrade:
+            head, self._again = self._again, b""
+            self.data_received(head + data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             self._refuse(error.__context__)
         except httptools.HttpParserError:
@@ -237,7 +239,7 @@ class Connection(HttpToolsProtocol):
             self._hosts += 1
         elif name == b"expect":
             self.expect_100_continue = value.lower() == b"100-continue"
-        elif name == _FRAMING:
+        elif name == b"transfer-encoding":
             self._is_coded = True
         elif name == b"upgrade":
             self._wants_websocket = b"websocket" in value.lower()
@@ -258,8 +260,23 @@ class Connection(HttpToolsProtocol):
             raise _Refused(400, "there is no WebSocket here")
         if not self.url.startswith(b"/"):
             raise _Refused(400, "the target of a request must be a path")
+        if self.parser.should_upgrade():
+            # The parser takes what follows for the other protocol, and it is the body: the
+            # offer of a protocol may be passed over (RFC 9110, section 7.8).
+            self._again = self._head_without_offer()
+            return
         super().on_headers_complete()
         self.scope["aiex"] = self  # type: ignore[typeddict-unknown-key]
+
+    def _head_without_offer(self) -> bytes:
+        lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] not in _OFFER]
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_complete(self) -> None:
+        """Note that a request's body is complete."""
+        if not self._again:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the client to read why there is none."""
