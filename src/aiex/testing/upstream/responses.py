@@ -50,7 +50,7 @@ class Responses:
             kind = count_params.InputTokenCountParams
         elif asked.get("stream"):
             kind = params.ResponseCreateParamsStreaming
-        wrong = what_is_wrong(kind, encoded(_with_strict(asked)))
+        wrong = what_is_wrong(kind, encoded(_completed(asked)))
         if wrong:
             raise Refused("; ".join(wrong))
         if "model" not in asked or asked.get("input") in (None, ""):
@@ -93,17 +93,27 @@ class Responses:
 # ---------------------------------------------------------------- what is taken
 
 
-def _with_strict(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The SDK's type demands `strict` of a tool, and the API does not."""
-    tools = asked.get("tools")
-    if not isinstance(tools, list):
-        return dict(asked)
-    known = [
-        {"strict": None, "parameters": None} | one if one.get("type") == "function" else one
-        for one in tools
-        if isinstance(one, dict)
-    ]
-    return {**asked, "tools": known}
+def _completed(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *asked* with what the SDK's types demand and the API does not."""
+    found = dict(asked)
+    if isinstance(asked.get("tools"), list):
+        found["tools"] = [_with(one, "function", strict=None) for one in asked["tools"]]
+    if isinstance(asked.get("input"), list):
+        found["input"] = [_with_details(one) for one in asked["input"]]
+    return found
+
+
+def _with(value: Any, kind: str, **keys: object) -> Any:
+    is_one = isinstance(value, dict) and value.get("type") == kind
+    return keys | value if is_one else value
+
+
+def _with_details(item: Any) -> Any:
+    for key in ("content", "output"):
+        if isinstance(item, dict) and isinstance(item.get(key), list):
+            parts = [_with(one, "input_image", detail="auto") for one in item[key]]
+            item = {**item, key: parts}
+    return item
 
 
 def _check_items(items: list[Mapping[str, Any]]) -> None:
