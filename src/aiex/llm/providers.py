@@ -7,8 +7,6 @@ that a node asks nobody anything on the way of a request.
 
 from __future__ import annotations
 
-import functools
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -29,6 +27,7 @@ from aiex.core import (
     UnavailableError,
     UsageError,
     error_from_info,
+    is_model_allowed,
     nearest,
 )
 from aiex.llm.ports import Adapter, Endpoint, ModelInfo
@@ -122,17 +121,11 @@ class _Asked(msgspec.Struct, frozen=True):
     offline: bool
 
 
-@functools.lru_cache(maxsize=512)
-def _pattern(models: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(re.escape(one).replace(r"\*", ".*") for one in models), re.DOTALL)
-
-
 def may_ask(principal: Principal, endpoint: Endpoint) -> bool:
     """Return whether *principal* may ask *endpoint*."""
     if not principal.models:
         return True
-    name = f"{endpoint.provider}:{endpoint.model}"
-    return _pattern(principal.models).fullmatch(name) is not None
+    return is_model_allowed(principal.models, f"{endpoint.provider}:{endpoint.model}")
 
 
 def allowed_of(principal: Principal, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
