@@ -500,10 +500,32 @@ def test_what_a_provider_took_is_taken() -> None:
 
 # Keys that no recording shows, and that the SDKs' types have.
 NOT_RECORDED = {
-    "/v1/chat/completions": {"choices.delta.reasoning_content", "choices.delta.refusal"},
-    "/v1/responses": set[str](),
-    "/v1/messages": {"usage.output_tokens_details"},
-    "/api/chat": {"message.thinking"},
+    "/v1/chat/completions": {
+        "choices.delta.reasoning_content",
+        "choices.delta.refusal",
+        "choices.message.reasoning_content",
+        "usage.prompt_tokens_details.cache_write_tokens",
+    },
+    "/v1/responses": {
+        "incomplete_details.reason",
+        "item.content.refusal",
+        "item.summary.text",
+        "item.summary.type",
+        "output.content.refusal",
+        "part.refusal",
+        "response.output.content.refusal",
+        "response.output.summary.text",
+        "response.output.summary.type",
+        "usage.input_tokens_details.cache_write_tokens",
+    },
+    "/v1/messages": {"usage.output_tokens_details", "content.data", "content_block.data"},
+    "/api/chat": {
+        "message.thinking",
+        "message.tool_calls",
+        "message.tool_calls.function",
+        "message.tool_calls.function.arguments",
+        "message.tool_calls.function.name",
+    },
 }
 
 
