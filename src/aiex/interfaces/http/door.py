@@ -7,7 +7,6 @@ when it is first needed.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ import msgspec
 from aiex.core import (
     AiexError,
     CompleteArguments,
+    Entropy,
     ErrorInfo,
     Event,
     Failed,
@@ -124,6 +124,7 @@ class Door:
         self._bounds = bounds
         self._connections = connections
         self._now = now
+        self._random_bytes = Entropy()
         self._api: Application | None = None
         self.metrics = Metrics()
         self.is_draining = False
@@ -232,7 +233,7 @@ class Door:
         )
         kept = route.wire.kept
         return Request(
-            id=new_id("req", now=self._now(), entropy=os.urandom(10)),
+            id=new_id("req", now=self._now(), entropy=self._random_bytes(10)),
             verb="complete",
             arguments=msgspec.Raw(msgspec.json.encode(arguments)),
             principal=principal,
