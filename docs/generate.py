@@ -104,8 +104,15 @@ def _configuration() -> str:
             "",
             f"`{setting.key}`",
             f": {setting.description}{alone}",
-            f"  Takes {setting.type}; {default}. Variable: `{setting.variable}`.",
+            f"  Takes {setting.type}; {default}. "
+            + (f"Variable: `{setting.variable}`." if setting.variable else "In the file alone."),
         ]
+        for below in setting.inside:
+            lines += [
+                "",
+                f"`{below.key}`",
+                f": {below.description or 'One of them.'} Takes {below.type}.",
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -114,7 +121,7 @@ def _plain(value: object) -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default == ():
+    if default is None or default in ((), {}):
         return "not set by default"
     if isinstance(default, bool):
         return f"by default `{_plain(default)}`"

@@ -10,7 +10,7 @@ import anyio.to_thread
 import msgspec
 
 from aiex.assistant.project import ProjectReader
-from aiex.assistant.verbs import Run, Verb
+from aiex.assistant.verbs import Run, StreamVerb, Verb
 from aiex.core import AnalyzeArguments, Finished, Notice
 from aiex.sandbox import Git, Recovered, on_account
 
@@ -28,7 +28,7 @@ _RECOVERED = {
 }
 
 
-def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
+def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[Any]]]:
     """Return what opens each verb."""
     made = {
         "explain": _explain,
@@ -40,10 +40,12 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
         **openers,
+        "complete": partial(_complete, house),
         "model": partial(_Recovering, lambda house: _Masking(_model(house), house), house),
         "audit": partial(_audit, house),
         "doctor": lambda: doctor_of(house, house.store),
         "sandbox": partial(_sandbox, house),
+        "key": partial(_key, house),
     }
 
 
@@ -195,6 +197,23 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
     return _Masking(doctor, house)
 
 
+def _complete(house: House) -> StreamVerb[Any]:
+    import os
+
+    from aiex.assistant.complete import Complete
+    from aiex.llm.relay import Relay
+
+    coordinator = house.coordinator()
+    relay = Relay(
+        counter=coordinator.counter,
+        pricing=coordinator.pricing,
+        clock=house.clock,
+        entropy=os.urandom,
+        redact=house.redact,
+    )
+    return Complete(coordinator, relay)
+
+
 def _sandbox(house: House) -> Verb[Any]:
     from aiex.assistant.sandbox import SandboxVerb
 
@@ -205,6 +224,17 @@ def _audit(house: House) -> Verb[Any]:
     from aiex.assistant.audit import AuditVerb
 
     return AuditVerb(house.places.audit, anchor=house.anchor())
+
+
+def _key(house: House) -> Verb[Any]:
+    from aiex.assistant.key import KeyVerb
+
+    return KeyVerb(
+        house.gateway_keys(),
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
+    )
 
 
 def _model(house: House) -> Verb[Any]:
@@ -218,6 +248,9 @@ def _model(house: House) -> Verb[Any]:
         models=house.models(),
         providers=coordinator.providers,
         pricing=coordinator.pricing,
+        health=coordinator.health,
+        clock=house.clock,
+        strategy=house.settings.model.strategy,
         puller=Puller(folder, index=house.package_index),
         folder=folder,
         set_default=lambda name: set_user(house.env, "model.default", name),

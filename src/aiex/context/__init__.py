@@ -1,6 +1,11 @@
 """What we remember and what we show the model."""
 
-from aiex.context.blobs import BlobFiles
+from aiex.context.authenticator import (
+    KeyAuthenticator,
+)
+from aiex.context.blobs import (
+    BlobFiles,
+)
 from aiex.context.cache import (
     AnalysisCache,
     CacheKey,
@@ -20,6 +25,10 @@ from aiex.context.compress import (
     fit,
     fold,
 )
+from aiex.context.gateway_keys import (
+    GatewayKey,
+    GatewayKeys,
+)
 from aiex.context.interactions import (
     Interaction,
     Interactions,
@@ -36,7 +45,9 @@ from aiex.context.shown import (
     ShownContext,
     ShownPiece,
 )
-from aiex.context.store import TABLES
+from aiex.context.store import (
+    TABLES,
+)
 
 __all__ = [
     "TABLES",
@@ -49,10 +60,13 @@ __all__ = [
     "DigestCache",
     "FileStat",
     "Fitted",
+    "GatewayKey",
+    "GatewayKeys",
     "Interaction",
     "InteractionTotal",
     "Interactions",
     "Item",
+    "KeyAuthenticator",
     "Place",
     "Reference",
     "Shown",

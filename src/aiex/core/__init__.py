@@ -91,6 +91,14 @@ from aiex.core.findings import (
     at_least,
     with_ids,
 )
+from aiex.core.gateway_keys import (
+    KEY_ENTROPY_BYTES,
+    NewKey,
+    digest_of_key,
+    is_key_id,
+    key_id_of,
+    new_key,
+)
 from aiex.core.ids import (
     content_id,
     new_id,
@@ -121,6 +129,16 @@ from aiex.core.messages import (
     ToolCallPart,
     ToolResultPart,
     Usage,
+)
+from aiex.core.policy import (
+    EVERY_ROLE,
+    GRANTS,
+    NODE_VERBS,
+    check_action,
+    is_model_allowed,
+    may,
+    may_follow,
+    roles_for,
 )
 from aiex.core.published import (
     PUBLISHED,
@@ -191,7 +209,13 @@ from aiex.core.results_explain import (
     ShownContext,
     SymbolFacts,
 )
+from aiex.core.results_key import (
+    KeyResult,
+    KeyState,
+    KeyView,
+)
 from aiex.core.results_model import (
+    HealthView,
     KnownModelView,
     ModelResult,
     ModelView,
@@ -219,7 +243,11 @@ from aiex.core.words import (
 )
 
 __all__ = [
+    "EVERY_ROLE",
+    "GRANTS",
+    "KEY_ENTROPY_BYTES",
     "MASK",
+    "NODE_VERBS",
     "OUTCOMES",
     "PUBLISHED",
     "REQUEST_SCHEMA",
@@ -290,6 +318,7 @@ __all__ = [
     "GraphEdge",
     "GraphNode",
     "GraphResult",
+    "HealthView",
     "Hotspot",
     "HotspotsResult",
     "ImagePart",
@@ -301,6 +330,9 @@ __all__ = [
     "InvalidCallError",
     "KeyArguments",
     "KeyChanged",
+    "KeyResult",
+    "KeyState",
+    "KeyView",
     "KnownModelView",
     "LanguageSize",
     "LimitError",
@@ -318,6 +350,7 @@ __all__ = [
     "ModelReply",
     "ModelResult",
     "ModelView",
+    "NewKey",
     "NodeChanged",
     "NotChecked",
     "NotFoundError",
@@ -385,16 +418,25 @@ __all__ = [
     "When",
     "WireBytes",
     "at_least",
+    "check_action",
     "content_id",
     "digest_of",
+    "digest_of_key",
     "error_from_info",
+    "is_key_id",
+    "is_model_allowed",
     "is_secret_name",
+    "key_id_of",
     "logins_in",
+    "may",
+    "may_follow",
     "name_of",
     "nearest",
     "new_id",
+    "new_key",
     "outcome_of",
     "redacted",
+    "roles_for",
     "secrets_of",
     "unified_diff",
     "with_ids",

@@ -223,23 +223,32 @@ class KeyArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Attributes:
         action: `create` one, `list` them, or `revoke` one.
-        id: Identifier of the key to revoke.
+        id: Identifier of the key to revoke, or of the new one.
+        digest: SHA-256 of the new key, hexadecimal. The door makes the key (`core.new_key`) and
+            shows it to who asks, so that it stands in no request and in no event.
         user: Who the new key is for; empty for who asks.
         team: Team whose limits and budget count too; `None` without one.
         name: What the key is for, in a few words.
         roles: What its bearer may do.
         models: Models that it may ask, as `provider:model` patterns with `*`; empty for all.
         expires: Aware UTC time from which it is not taken any more; `None` for never.
+        requests_per_minute: Most requests with the new key; `None` for no limit of its own.
+        tokens_per_minute: Most tokens with the new key; `None` for no limit of its own.
+        concurrency: Most calls at a time with the new key; `None` for no limit of its own.
     """
 
     action: Literal["create", "list", "revoke"]
     id: str = ""
+    digest: str = ""
     user: str = ""
     team: str | None = None
     name: str = ""
     roles: tuple[PrincipalRole, ...] = ("developer",)
     models: tuple[str, ...] = ()
     expires: When | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
 
 
 class BudgetArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -147,9 +147,12 @@ class ProviderError(UnavailableError):
     Attributes:
         provider: Name of the provider that answered; `None` if not known.
         status: HTTP status it answered with; `None` for an error inside a stream.
+        may_be_billed: Whether the call was sent and never answered, so that the provider may bill
+            what nobody saw.
     """
 
     code = "provider"
+    may_be_billed: bool = False
 
     def __init__(
         self,

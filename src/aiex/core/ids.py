@@ -12,12 +12,15 @@ _TIME_DIGITS = 9
 _ENTROPY_BYTES = 10
 
 
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+
+
 def _base32(number: int, digits: int) -> str:
-    text = ""
-    for _ in range(digits):
-        number, low = divmod(number, 32)
-        text = _ALPHABET[low] + text
-    return text
+    """Return *number* in *digits* digits of base 32, an even count of them at once."""
+    pairs = [
+        _PAIRS[number >> shift & 1023] for shift in range(5 * (digits + digits % 2) - 10, -1, -10)
+    ]
+    return "".join(pairs)[digits % 2 :]
 
 
 def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:

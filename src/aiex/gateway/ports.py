@@ -103,6 +103,13 @@ class Operations(Protocol):
     async def requests(self) -> Sequence[RequestState]:
         """Return the requests that it knows, newest first."""
 
+    async def request(self, request_id: str) -> RequestState:
+        """Return how one request stands, in whatever process it runs.
+
+        Raises:
+            NotFoundError: No request of this id is known.
+        """
+
     async def store(self) -> Mapping[str, str]:
         """Return what the store says of itself: backend, place, size, version, sequence."""
 

@@ -15,6 +15,9 @@ from aiex.llm.coordinator import (
 from aiex.llm.download import (
     Access,
 )
+from aiex.llm.health import (
+    Health,
+)
 from aiex.llm.installed import (
     InstalledModel,
     ModelFolder,
@@ -92,6 +95,7 @@ __all__ = [
     "Endpoint",
     "Estimate",
     "Forwarding",
+    "Health",
     "InstalledModel",
     "KnownModel",
     "Limiter",

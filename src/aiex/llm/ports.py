@@ -25,11 +25,13 @@ from aiex.core import (
 __all__ = [
     "Adapter",
     "Announce",
+    "Batching",
     "CallRecord",
     "CallSink",
     "Endpoint",
     "Estimate",
     "Forwarding",
+    "Heard",
     "Limiter",
     "ModelInfo",
     "Preparable",
@@ -127,37 +129,66 @@ class Adapter(AbstractAsyncContextManager["Adapter"], Protocol):
         """Return if the provider answers; cheap, and never a paid completion."""
 
 
+class Heard(Protocol):
+    """What somebody who reads the bytes of an answer finds in them."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more of interest can come."""
+
+    @property
+    def progress(self) -> int:
+        """A number that grows whenever something was generated."""
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """An adapter that tells which deltas came together."""
+
+    def batches(
+        self, call: ModelCall, *, timeouts: Timeouts
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Yield what `Adapter.stream` yields, together what was read together."""
+
+
 @runtime_checkable
 class Forwarding(Protocol):
     """An adapter that can pass on a client's own bytes, because it speaks the client's wire."""
 
     def forwards(self, wire: str) -> bool:
-        """Return whether bodies of *wire* can go to the provider as they are."""
+        """Return whether bodies of *wire* can go to the provider as they are.
+
+        Beside the wires of replies there are those of what goes with them: `openai_embeddings`,
+        `openai_responses.count` and `anthropic_messages.count`.
+        """
 
     def forward(
         self,
         wire: str,
         body: bytes,
         *,
-        stream: bool,
         headers: Sequence[tuple[str, str]],
         timeouts: Timeouts,
+        heard: Heard | None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a 2xx answer as they are read; closing closes the connection.
 
-        What the bytes say is not looked at, except that time-outs count from the provider's first
-        byte. Keep-alives count as life; who scans the bytes knows of progress.
+        What the bytes say is not looked at: who reads them tells what was heard, and the
+        generator ends by itself once that is over.
 
         Args:
             wire: Wire of *body*.
             body: The request's body; its model is the provider's own name.
-            stream: Whether *body* asks for a stream.
-            headers: Further headers of that wire, names in lower case.
+            headers: Further headers that the client sent, names in lower case; those that mean
+                nothing on the wire are left out.
             timeouts: How long to wait for what.
+            heard: What is found in the bytes that were yielded; `None` where *body* asks for no
+                stream, and the answer comes whole.
 
         Raises:
             ProviderError: The answer is not 2xx, or cannot be had.
             LimitError: The same, when a limit or budget was the reason.
+            IncompleteStreamError: The stream stalled.
             DeadlineError: It took longer than `timeouts.total`.
         """
 
@@ -187,8 +218,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         node: Node it is on; `local` on this one.
         context_tokens: Window; `None` if unknown.
         is_loopback: Whether it is reached without leaving this machine.
+        capabilities: What the model can do, such as `tools`; empty if unknown.
+        step: Step of the fallback chain that it stands in; a lower one goes first, whatever the
+            strategy.
         preference: Order wished by configuration, 0 first.
         in_flight: Calls under way by our own count.
+        first_token: Seconds to its first token of late, rather the worst ones; `None` if none was
+            seen.
+        cost_usd_micros: Most that the call would cost there; `None` if unpriced or not asked.
+        turn: Number of the last call that it was chosen for; 0 for none.
     """
 
     provider: str
@@ -196,8 +234,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     node: str = "local"
     context_tokens: int | None = None
     is_loopback: bool = False
+    capabilities: tuple[str, ...] = ()
+    step: int = 0
     preference: int = 0
     in_flight: int = 0
+    first_token: float | None = None
+    cost_usd_micros: int | None = None
+    turn: int = 0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

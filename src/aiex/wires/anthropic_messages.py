@@ -49,6 +49,7 @@ from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
 
 __all__ = [
+    "COUNT_WIRE",
     "DEFAULT_MAX_TOKENS",
     "WIRE",
     "StreamDecoder",
@@ -65,6 +66,8 @@ __all__ = [
 ]
 
 WIRE = "anthropic_messages"
+COUNT_WIRE = "anthropic_messages.count"
+"""The wire of its endpoint that counts the tokens of a prompt."""
 
 DEFAULT_MAX_TOKENS = 8192
 """Longest reply of a call that names none; the wire requires one."""
@@ -93,11 +96,15 @@ _ERROR_TYPES = {
     "authentication": "authentication_error",
     "budget": "billing_error",
     "context_overflow": "invalid_request_error",
+    "deadline": "timeout_error",
     "incomplete_stream": "api_error",
     "invalid_call": "invalid_request_error",
     "model_not_found": "not_found_error",
+    "not_found": "not_found_error",
     "overloaded": "overloaded_error",
     "rate_limit": "rate_limit_error",
+    "refused": "permission_error",
+    "unauthenticated": "authentication_error",
     "usage": "invalid_request_error",
 }
 _REPLY_KEYS = ("stop_sequence", "stop_details", "container")

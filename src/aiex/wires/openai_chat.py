@@ -66,12 +66,15 @@ __all__ = [
     "Dialect",
     "StreamDecoder",
     "StreamEncoder",
+    "choices_of",
     "decode_error",
     "decode_reply",
     "decode_request",
     "encode_error",
     "encode_reply",
     "encode_request",
+    "wants_usage",
+    "with_usage",
 ]
 
 WIRE = "openai_chat"
@@ -307,6 +310,49 @@ def decode_request(body: bytes) -> WireRequest:
         wire=WIRE,
     )
     return WireRequest(call=call, stream=stream, include_usage=include_usage)
+
+
+class _Options(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Asked(msgspec.Struct):
+    n: int | None = None
+    stream_options: _Options | None = None
+
+
+class _AskedOptions(msgspec.Struct):
+    stream_options: dict[str, msgspec.Raw] | None = None
+
+
+def wants_usage(body: bytes) -> bool:
+    """Return whether *body* asks for a stream that ends with its usage."""
+    if b'"include_usage"' not in body:
+        return False
+    options = _peek(body).stream_options
+    return options is not None and options.include_usage is True
+
+
+def with_usage(body: bytes) -> msgspec.Raw:
+    """Return the `stream_options` of *body*, with the usage asked for."""
+    try:
+        options = msgspec.json.decode(body, type=_AskedOptions).stream_options
+    except UNREADABLE:
+        options = None
+    asked: dict[str, object] = {**(options or {}), "include_usage": True}
+    return msgspec.Raw(msgspec.json.encode(asked))
+
+
+def choices_of(body: bytes) -> int:
+    """Return for how many choices *body* asks."""
+    return _peek(body).n or 1
+
+
+def _peek(body: bytes) -> _Asked:
+    try:
+        return msgspec.json.decode(body, type=_Asked)
+    except UNREADABLE:
+        return _Asked()  # whoever is asked will say what is wrong
 
 
 def _read_stop(fields: Fields) -> tuple[str, ...]:

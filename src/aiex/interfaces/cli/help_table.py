@@ -16,7 +16,10 @@ HELP: dict[str, str] = {
         '  create      Propose a module, or begin a project.\n'
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
+        '  key         Make, list and revoke the keys that programs use the gateway with.\n'
         '  config      Read and change the settings.\n'
+        "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
+        '              API.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
         '  sandbox     Show what keeps commands inside, and try to get out.\n'
@@ -43,6 +46,8 @@ HELP: dict[str, str] = {
         '  --yes                           Answer every question with yes.\n'
         '  --model PROVIDER:MODEL          Ask this model.\n'
         '  --provider NAME                 Ask this provider.\n'
+        '  --strategy [in_order|random|round_robin|load_balanced|local_affinity|cost|latency]\n'
+        '                                  Choose in this way among several that can answer.\n'
         '  --max-cost USD                  Spend at most this much.\n'
         '  --max-tokens N                  Let a reply have at most N tokens.  [x>=1]\n'
         '  --timeout SECONDS               Give up after SECONDS.  [x>0]\n'
@@ -254,14 +259,14 @@ HELP: dict[str, str] = {
         'Commands:\n'
         '  pull    Fetch an embedded model: one of the catalogue, or any GGUF by --url and\n'
         '          --sha256. Goes on where it was interrupted; checks the digest.\n'
-        '  test    Ask a model for one word, to see that it answers.\n'
+        '  test    Ask a model for some words: how soon the first comes, and how fast the rest.\n'
         '  update  Derive the price table anew from the installed genai-prices.\n'
         '  use     Ask this model from now on when none is named.\n'
     ),
     'model list': (
         'Usage: aiex model list [OPTIONS]\n'
         '\n'
-        '  List the providers, their models and prices.\n'
+        '  List the providers, their models, windows and prices, and how they stand.\n'
     ),
     'model pull': (
         'Usage: aiex model pull [OPTIONS] NAME\n'
@@ -276,7 +281,7 @@ HELP: dict[str, str] = {
     'model test': (
         'Usage: aiex model test [OPTIONS] [PROVIDER:MODEL]\n'
         '\n'
-        '  Ask a model for one word, to see that it answers.\n'
+        '  Ask a model for some words: how soon the first comes, and how fast the rest.\n'
     ),
     'model update': (
         'Usage: aiex model update [OPTIONS]\n'
@@ -287,6 +292,45 @@ HELP: dict[str, str] = {
         'Usage: aiex model use [OPTIONS] PROVIDER:MODEL\n'
         '\n'
         '  Ask this model from now on when none is named.\n'
+    ),
+    'key': (
+        'Usage: aiex key [OPTIONS]\n'
+        '\n'
+        '  Make, list and revoke the keys that programs use the gateway with.\n'
+        '\n'
+        'Commands:\n'
+        '  create  Make a key and print it, once: it cannot be shown again.\n'
+        '  revoke  Take no more requests with the key ID, on every node within a second.\n'
+    ),
+    'key create': (
+        'Usage: aiex key create [OPTIONS]\n'
+        '\n'
+        '  Make a key and print it, once: it cannot be shown again.\n'
+        '\n'
+        'Options:\n'
+        '  --user NAME                     Whose key it is; yours by default.\n'
+        '  --team NAME                     Team that it counts for, too.\n'
+        '  --name TEXT                     What it is for.\n'
+        '  --role [viewer|developer|operator|admin|auditor]\n'
+        '                                  What its bearer may do; several are possible.\n'
+        '                                  developer by default.\n'
+        '  --allow PROVIDER:MODEL          Model that it may ask, with * for any part; several\n'
+        '                                  are possible, all by default.\n'
+        '  --expires WHEN                  When it ends: 90d, 12h, or a UTC time such as\n'
+        '                                  2026-12-31.\n'
+        '  --requests-per-minute N         Most requests in any minute.  [x>=1]\n'
+        '  --tokens-per-minute N           Most tokens in any minute.  [x>=1]\n'
+        '  --concurrency N                 Most calls at a time.  [x>=1]\n'
+    ),
+    'key list': (
+        'Usage: aiex key list [OPTIONS]\n'
+        '\n'
+        "  List your keys; an admin sees everybody's.\n"
+    ),
+    'key revoke': (
+        'Usage: aiex key revoke [OPTIONS] ID\n'
+        '\n'
+        '  Take no more requests with the key ID, on every node within a second.\n'
     ),
     'config': (
         'Usage: aiex config [OPTIONS]\n'
@@ -358,6 +402,21 @@ HELP: dict[str, str] = {
         '\n'
         'Options:\n'
         '  --origin  Show all of them, and where each was set.\n'
+    ),
+    'serve': (
+        'Usage: aiex serve [OPTIONS]\n'
+        '\n'
+        "  Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own API.\n"
+        '\n'
+        '  Listens on this machine only, unless told otherwise, and asks for a token even there:\n'
+        '  it is in a file that only you can read, which is named at the start. Ends at SIGTERM\n'
+        '  or Ctrl-C, once the requests that run then have ended.\n'
+        '\n'
+        'Options:\n'
+        '  --host ADDRESS  Address to listen at.\n'
+        '  --port N        Port; 0 for a free one.  [0<=x<=65535]\n'
+        '  --socket PATH   Listen at a Unix socket instead of an address.\n'
+        '  --workers N     Processes that serve.  [1<=x<=256]\n'
     ),
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'

@@ -1,0 +1,120 @@
+"""Running a server in the terminal: from the settings to the last answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from socket import socket
+from typing import Any, Literal
+
+import anyio
+import anyio.to_thread
+
+from aiex.app import Ask, OwnToken, ServerSettings, open_node, places_of
+from aiex.core import NodeChanged, Principal
+from aiex.interfaces.cli.drive import Setup, answer
+from aiex.interfaces.cli.hidden import asker
+from aiex.interfaces.cli.render.serve import ServeResult
+from aiex.interfaces.http.bounds import Bounds
+from aiex.interfaces.http.serve import (
+    CAPABILITIES,
+    Serving,
+    address_of,
+    check,
+    open_socket,
+    run_server,
+)
+
+__all__ = ["serve"]
+
+
+def serve(setup: Setup, *, as_worker: bool = False) -> int:
+    """Serve until a signal asks for an end, and return the exit status.
+
+    Args:
+        setup: What the command stands on.
+        as_worker: Whether another process started this one to serve beside others.
+
+    Raises:
+        ConfigurationError: It may not, or cannot, listen there.
+    """
+    settings = setup.loaded.settings.server
+    serving = _serving(settings)
+    check(serving)
+    token = OwnToken(places_of(setup.loaded.settings.state).token)
+    token.hold(setup.redact.hold)
+    bound = open_socket(serving)
+    address = address_of(serving, bound)
+    result = ServeResult(
+        address=address, token_file=str(token.path), pid=os.getpid(), workers=settings.workers
+    )
+
+    def ready() -> None:
+        answer(setup, "serve", result)
+
+    options: dict[str, Any] = {}
+    if find_spec("uvloop") is not None:
+        options["use_uvloop"] = True
+    run = partial(_run, setup, serving, bound, token, address, ready)
+    try:
+        anyio.run(run, backend_options=options)
+    finally:
+        bound.close()
+        if serving.socket is not None:
+            serving.socket.unlink(missing_ok=True)
+    return 0
+
+
+async def _run(
+    setup: Setup,
+    serving: Serving,
+    bound: socket,
+    token: OwnToken,
+    address: str,
+    ready: Callable[[], None],
+) -> None:
+    ask: Ask | None = asker()
+    node = await open_node(setup.loaded, setup.env, token, redact=setup.redact, ask=ask)
+    async with node.gateway as gateway:
+        operations = gateway.operations
+
+        def authenticate(shown: str | None) -> Principal:
+            return operations.authenticate(shown, interface="http")
+
+        def changed(state: Literal["started", "draining", "stopped"]) -> None:
+            node.announce(NodeChanged(node=node.name, state=state, address=address))
+            if state == "started":
+                ready()
+
+        async with operations.register("http", capabilities=CAPABILITIES):
+            await run_server(gateway, serving, bound, authenticate=authenticate, changed=changed)
+
+
+def _serving(settings: ServerSettings) -> Serving:
+    return Serving(
+        host=settings.host,
+        port=settings.port,
+        socket=_path(settings.socket),
+        hosts=settings.hosts,
+        tls_cert=_path(settings.tls_cert),
+        tls_key=_path(settings.tls_key),
+        plain_behind_tls_proxy=settings.plain_behind_tls_proxy,
+        drain_seconds=settings.drain_seconds,
+        bounds=Bounds(
+            connections=settings.max_connections,
+            header_bytes=settings.max_header_bytes,
+            headers=settings.max_headers,
+            header_seconds=settings.header_seconds,
+            body_bytes=settings.max_body_bytes,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.idle_seconds,
+            unread_seconds=settings.unread_seconds,
+        ),
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text).expanduser().absolute()
