@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from matrix.questions import ANSWER_SCHEMA, PNG, Question, Result, Round, ToolSpec
-from matrix.scenarios import ONE, THOUGHT, TWO
+from tests.matrix.questions import ANSWER_SCHEMA, PNG, Question, Result, Round, ToolSpec
+from tests.matrix.scenarios import ONE, THOUGHT, TWO
 
 from aiex.testing.upstream import Hide
 

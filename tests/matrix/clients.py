@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
@@ -13,7 +12,7 @@ import anyio.from_thread
 import httpx2
 import msgspec
 import openai
-from matrix.questions import Question, as_chat, as_messages, as_responses
+from tests.matrix.questions import Question, as_chat, as_messages, as_responses
 
 ClientWire = Literal["chat", "responses", "messages"]
 Mode = Literal["sync stream", "async stream", "sync whole", "async whole"]
@@ -392,7 +391,9 @@ class _ResponsesReader(_Reader):
 def _texts_of(item: Any) -> list[str]:
     match item.type:
         case "message":
-            return [getattr(p, "text", None) or getattr(p, "refusal", "") for p in item.content]
+            return [
+                str(getattr(p, "text", None) or getattr(p, "refusal", "")) for p in item.content
+            ]
         case "reasoning":
             return [one.text for one in item.summary]
         case "function_call":

@@ -8,8 +8,8 @@ row in the documentation.
 from __future__ import annotations
 
 import msgspec
-from matrix.clients import ClientWire, Seen, Tokens
-from matrix.questions import WireName
+from tests.matrix.clients import ClientWire, Seen, Tokens
+from tests.matrix.questions import WireName
 
 from aiex.testing.upstream import (
     Billed,

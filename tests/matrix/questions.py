@@ -410,8 +410,12 @@ def as_messages(question: Question) -> dict[str, Any]:
             said: object = result.text
             if result.has_picture:
                 said = [{"type": "text", "text": result.text}, _image(PNG)]
-            block = {"type": "tool_result", "tool_use_id": call.id, "content": said}
-            results.append(block | _known(is_error=result.is_error or None))
+            found: dict[str, object] = {
+                "type": "tool_result",
+                "tool_use_id": call.id,
+                "content": said,
+            }
+            results.append(found | _known(is_error=result.is_error or None))
         messages.append({"role": "user", "content": results})
     tools = [
         _known(
@@ -467,7 +471,9 @@ def of_messages(body: Mapping[str, Any]) -> Question:
     rounds: list[Round] = []
     for message in body["messages"]:
         content = message["content"]
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        blocks: list[Any] = (
+            [{"type": "text", "text": content}] if isinstance(content, str) else content
+        )
         if message["role"] == "assistant":
             rounds.append(_round(blocks))
         elif rounds and any(one["type"] == "tool_result" for one in blocks):
@@ -537,7 +543,8 @@ def _message_result(block: Mapping[str, Any]) -> Result:
 def of_ollama(body: Mapping[str, Any]) -> Question:
     """Return what a body of Ollama's chat asks."""
     system: list[str] = []
-    text, pictures = "", []
+    text = ""
+    pictures: list[str] = []
     rounds: list[Round] = []
     for message in body["messages"]:
         match message["role"]:

@@ -242,6 +242,7 @@ class House:
                 entropy=random.random,
                 timeouts=timeouts_of(model, kinds_of(self)),
                 strategy=STRATEGIES[model.strategy],
+                announce=self.services.bulletin.announce,
             )
         return self._coordinator
 

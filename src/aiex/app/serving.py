@@ -15,6 +15,8 @@ from typing import NamedTuple
 from aiex.app.compose import House, open_gateway, user_name
 from aiex.app.config import Loaded
 from aiex.app.keys import Ask
+from aiex.app.providers import watching
+from aiex.context import KeyAuthenticator
 from aiex.core import (
     EVERY_ROLE,
     ConfigurationError,
@@ -116,9 +118,11 @@ async def open_node(
     announce: list[Callable[[PublishedBody], None]] = []
 
     async def let_in(house: House, opened: AsyncExitStack) -> Authenticator:
-        del opened
         announce.append(house.services.bulletin.announce)
-        return _OwnFirst(own, user_name(), None)
+        keys = KeyAuthenticator(house.gateway_keys(), house.store, clock=house.clock)
+        await opened.enter_async_context(keys)
+        await house.supervisor.start(watching(house))
+        return _OwnFirst(own, user_name(), keys)
 
     gateway = await open_gateway(loaded, env, redact=redact, ask=ask, let_in=let_in)
     return Node(gateway, announce[0], platform.node())
