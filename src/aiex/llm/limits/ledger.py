@@ -171,7 +171,7 @@ def lease(ledger: Ledger, grid: Grid, asked: Asked) -> Granted:
     """
     label = asked.label
     latest = max(
-        (s.label for s in (*ledger.spent, *ledger.holders.values()) if s.label > label),
+        (of for of in _labels(ledger) if of > label),
         default=label,
     )
     if latest - label > grid.slack:
@@ -193,7 +193,7 @@ def lease(ledger: Ledger, grid: Grid, asked: Asked) -> Granted:
     told = Ledger(spent=spent, holders=holders)
     free = asked.amount - asked.set_aside - counted(told, grid, label) - keeps
     more = _more(free, keeps, asked.needs, asked.wish)
-    if keeps + more:
+    if keeps + more or changes:  # even of nothing: it shows that the turn was written
         holders[asked.holder] = Holding(label, keeps + more, asked.turn, asked.at)
     return Granted(ledger=_folded(told), held=keeps + more, free=free - more)
 
@@ -266,12 +266,16 @@ def free_from(ledger: Ledger, grid: Grid, amount: int, need: int, label: int) ->
     if need > amount:
         return None
     ends = {label + 1}
-    for entry in (*ledger.spent, *ledger.holders.values()):
-        ends |= {entry.label + grid.reach + 1, entry.label + grid.reach + 2}
+    for of in _labels(ledger):
+        ends |= {of + grid.reach + 1, of + grid.reach + 2}
     for end in sorted(end for end in ends if end > label):
         if counted(ledger, grid, end) + need <= amount:
             return end
     return None
+
+
+def _labels(ledger: Ledger) -> set[int]:
+    return {s.label for s in ledger.spent} | {h.label for h in ledger.holders.values()}
 
 
 def held_slots(ledger: Ledger, at: int) -> int:
@@ -294,7 +298,7 @@ def lease_slots(ledger: Ledger, asked: Asked, *, until: int) -> Granted:
     }
     told = Ledger(holders=holders)
     free = asked.amount - asked.set_aside - held_slots(told, asked.at) - asked.keeps
-    more = _more(free, asked.keeps, asked.needs, asked.wish)
+    more = _more(free, 0, asked.needs, asked.wish)
     if asked.keeps + more:
         holders[asked.holder] = Holding(0, asked.keeps + more, asked.turn, until)
     return Granted(ledger=told, held=asked.keeps + more, free=free - more)
