@@ -15,8 +15,9 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 
 from aiex.app.config import Loaded, user_file_or_none
@@ -154,14 +155,19 @@ class House:
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
             opened.push_async_callback(self._close_models)
-            opened.callback(self._close_files)
+            opened.push_async_callback(self._close_files)
             return opened.pop_all()
 
     async def _close_models(self) -> None:
         if self._coordinator is not None:
             await self._coordinator.__aexit__(None, None, None)
 
-    def _close_files(self) -> None:
+    async def _close_files(self) -> None:
+        if self._files or self._audit is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close_files_now)
+
+    def _close_files_now(self) -> None:
         for files in self._files.values():
             files.close()
         if self._audit is not None:
@@ -320,8 +326,8 @@ def _release(table: PriceTable) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall("[0-9]+", table.version))
 
 
-LetIn = Callable[[House, AsyncExitStack], Awaitable[Authenticator]]
-"""Opens what says who asks."""
+LetIn = Callable[[House, AsyncExitStack], Awaitable[tuple[Authenticator, Mapping[str, Any]]]]
+"""Opens what says who asks, and returns it with what else the `Services` are given."""
 
 
 async def open_gateway(
@@ -347,12 +353,13 @@ async def open_gateway(
     """
     house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
+    more: Mapping[str, Any] = {}
     if let_in is None:
         authenticator: Authenticator = OwnMachine(user_name())
     else:
         async with AsyncExitStack() as opened:
             opened.push_async_callback(resources.aclose)
-            authenticator = await let_in(house, opened)
+            authenticator, more = await let_in(house, opened)
             resources = opened.pop_all()
     return LocalGateway(
         openers(house),
@@ -360,7 +367,7 @@ async def open_gateway(
         store=house.store,
         resources=resources,
         redact=house.redact,
-        services=house.services.services(authenticator),
+        services=house.services.services(authenticator, **more),
         records=house.services.records,
         admission=Admission(),
     )
