@@ -11,7 +11,7 @@ import msgspec
 
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.verbs import Run, StreamVerb, Verb
-from aiex.core import AnalyzeArguments, Finished, Notice
+from aiex.core import AnalyzeArguments, Entropy, Finished, Notice
 from aiex.sandbox import Git, Recovered, on_account
 
 if TYPE_CHECKING:
@@ -198,7 +198,6 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
 
 
 def _complete(house: House) -> StreamVerb[Any]:
-    import os
 
     from aiex.assistant.complete import Complete
     from aiex.llm.relay import Relay
@@ -208,7 +207,7 @@ def _complete(house: House) -> StreamVerb[Any]:
         counter=coordinator.counter,
         pricing=coordinator.pricing,
         clock=house.clock,
-        entropy=os.urandom,
+        entropy=Entropy(),
         redact=house.redact,
     )
     return Complete(coordinator, relay)

@@ -24,7 +24,8 @@ __all__ = ["Interaction", "InteractionTotal", "Interactions"]
 
 _LOG = logging.getLogger(__name__)
 _TABLE = LLM_INTERACTION.name
-_BATCH = 200
+_BATCH = 500
+_LINGER = 0.05  # seconds; what a killed process loses is at most this and one transaction
 _PAGE = 500
 _WAITING = 5000
 _SPILLED_FILES = 200
@@ -35,7 +36,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What is kept of one call of a model.
 
     The fields are those of the record that `llm` hands over, whose type this room cannot name
-    (neither room imports the other); `Interactions.record` converts by attribute, and a test
+    (neither room imports the other); `Interactions.record` takes them over by name, and a test
     compares the two.
 
     Attributes:
@@ -186,6 +187,7 @@ class Interactions:
         self._writing: list[Interaction] = []
         self._arrived = anyio.Event()
         self._idle = anyio.Event()
+        self._in_haste = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._lost = 0
 
@@ -225,7 +227,7 @@ class Interactions:
             self._lost += 1
             _LOG.warning("an interaction record was dropped: too many wait for the store")
             return
-        self._waiting.append(self._kept(msgspec.convert(call, Interaction, from_attributes=True)))
+        self._waiting.append(self._kept(Interaction(**msgspec.structs.asdict(call))))
         self._arrived.set()
 
     def _kept(self, call: Interaction) -> Interaction:
@@ -240,8 +242,10 @@ class Interactions:
     async def flush(self) -> None:
         """Return once all that was recorded is in the store or put aside."""
         while self._waiting or self._writing:
+            self._in_haste.set()
             self._arrived.set()
             await self._idle.wait()
+        self._in_haste = anyio.Event()
 
     async def _write_all(self) -> None:
         await self._take_back()
@@ -251,6 +255,11 @@ class Interactions:
                 self._idle.set()
                 await self._arrived.wait()
                 self._idle = anyio.Event()
+            if len(self._waiting) < _BATCH:
+                # Others that come soon are written with it: a transaction costs more than a
+                # record, and what it costs is the requests' time as well.
+                with anyio.move_on_after(_LINGER):
+                    await self._in_haste.wait()
             while self._waiting and len(self._writing) < _BATCH:
                 self._writing.append(self._waiting.popleft())
             try:

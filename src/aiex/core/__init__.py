@@ -100,6 +100,7 @@ from aiex.core.gateway_keys import (
     new_key,
 )
 from aiex.core.ids import (
+    Entropy,
     content_id,
     new_id,
 )
@@ -300,6 +301,7 @@ __all__ = [
     "DoctorResult",
     "Documentation",
     "Embedding",
+    "Entropy",
     "ErrorInfo",
     "EscapeView",
     "Event",

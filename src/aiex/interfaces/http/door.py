@@ -6,7 +6,6 @@ What is not asked often, the API of Aiex itself, is imported when it is first as
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +16,7 @@ import msgspec
 from aiex.core import (
     AiexError,
     CompleteArguments,
+    Entropy,
     ErrorInfo,
     Event,
     Failed,
@@ -126,6 +126,7 @@ class Door:
         self._bounds = bounds
         self._connections = connections
         self._now = now
+        self._random_bytes = Entropy()
         self._api: NativeApi | None = None
         self.metrics = Metrics()
         self.is_draining = False
@@ -234,7 +235,7 @@ class Door:
         )
         kept = route.wire.kept
         return Request(
-            id=new_id("req", now=self._now(), entropy=os.urandom(10)),
+            id=new_id("req", now=self._now(), entropy=self._random_bytes(10)),
             verb="complete",
             arguments=msgspec.Raw(msgspec.json.encode(arguments)),
             principal=principal,
