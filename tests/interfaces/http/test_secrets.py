@@ -35,7 +35,7 @@ async def test_bodies_and_tokens_stand_in_no_answer_no_log_and_no_metric(
         request: Request, arguments: CompleteArguments
     ) -> AsyncGenerator[EventBody, None]:
         if not arguments.stream:
-            raise RateLimitError("too many requests", provider="mock")
+            raise RateLimitError("too many requests")
         yield WireBytes(data=b"data: 1\n\n")
         raise RuntimeError("a fault of the program")
 
