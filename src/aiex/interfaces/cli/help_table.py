@@ -417,6 +417,8 @@ HELP: dict[str, str] = {
         '  --port N        Port; 0 for a free one.  [0<=x<=65535]\n'
         '  --socket PATH   Listen at a Unix socket instead of an address.\n'
         '  --workers N     Processes that serve.  [1<=x<=256]\n'
+        '  --cert FILE     TLS certificate and its chain, PEM.\n'
+        '  --key FILE      Key of the certificate, PEM.\n'
     ),
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'
