@@ -42,6 +42,7 @@ from aiex.gateway.admission import Admission, Authenticator, OwnMachine
 from aiex.gateway.local import LocalGateway
 from aiex.gateway.operations import StoreInfo
 from aiex.gateway.tables import TABLES as GATEWAY_TABLES
+from aiex.llm.limits.ledger import LIMIT_TABLES
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
     Account,
@@ -55,6 +56,7 @@ from aiex.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from aiex.app.limits import HouseLimits
     from aiex.assistant.models import Models
     from aiex.llm import (
         Coordinator,
@@ -104,6 +106,7 @@ class House:
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self._limits: HouseLimits | None = None
         self.store_error: StoreError | None = None
         sandbox = self.settings.sandbox
         self.isolation = Isolation(
@@ -118,7 +121,7 @@ class House:
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
             self.places.store,
-            (*TABLES, *GATEWAY_TABLES),
+            (*TABLES, *GATEWAY_TABLES, *LIMIT_TABLES),
             clock=self.clock,
             fsync=self.settings.state.fsync,
         )
@@ -242,9 +245,24 @@ class House:
                 entropy=random.random,
                 timeouts=timeouts_of(model, kinds_of(self)),
                 strategy=STRATEGIES[model.strategy],
+                limiter=self.limits(),
                 announce=self.services.bulletin.announce,
             )
         return self._coordinator
+
+    def limits(self) -> HouseLimits:
+        """Return what counts calls of models under limits and budgets."""
+        if self._limits is None:
+            from aiex.app.limits import HouseLimits
+
+            self._limits = HouseLimits(
+                self.store,
+                self.settings.limits,
+                clock=self.clock,
+                supervisor=lambda: self.supervisor,
+                announce=self.services.bulletin.announce,
+            )
+        return self._limits
 
     def providers(self, pricing: Pricing) -> Providers:
         """Return who could be asked."""

@@ -121,6 +121,8 @@ async def open_node(
         announce.append(house.services.bulletin.announce)
         keys = KeyAuthenticator(house.gateway_keys(), house.store, clock=house.clock)
         await opened.enter_async_context(keys)
+        house.limits().source.key_of = keys.key
+        await house.limits().open()
         await house.supervisor.start(watching(house))
         return _OwnFirst(own, user_name(), keys)
 

@@ -6,6 +6,10 @@ from aiex.context.authenticator import (
 from aiex.context.blobs import (
     BlobFiles,
 )
+from aiex.context.budgets import (
+    Budget,
+    Budgets,
+)
 from aiex.context.cache import (
     AnalysisCache,
     CacheKey,
@@ -14,8 +18,8 @@ from aiex.context.cache import (
 )
 from aiex.context.changes import (
     Change,
-    Changes,
     ChangeStatus,
+    Changes,
     change_id,
 )
 from aiex.context.compress import (
@@ -31,8 +35,8 @@ from aiex.context.gateway_keys import (
 )
 from aiex.context.interactions import (
     Interaction,
-    Interactions,
     InteractionTotal,
+    Interactions,
 )
 from aiex.context.select import (
     Place,
@@ -50,9 +54,10 @@ from aiex.context.store import (
 )
 
 __all__ = [
-    "TABLES",
     "AnalysisCache",
     "BlobFiles",
+    "Budget",
+    "Budgets",
     "CacheKey",
     "Change",
     "ChangeStatus",
@@ -74,6 +79,7 @@ __all__ = [
     "ShownItem",
     "ShownPiece",
     "SymbolIndex",
+    "TABLES",
     "change_id",
     "fit",
     "fold",
