@@ -80,6 +80,7 @@ BADLY = {
     "config set": (("config", "set", "cli.color", "green"), 2),
     "config key set": (("config", "key", "set", "opnai"), 2),
     "config key delete": (("config", "key", "delete", "openai"), 2),
+    "serve": (("serve", "--host", "0.0.0.0"), 2),
     "doctor": (("doctor", "--quik"), 2),
     "sandbox test": (("sandbox", "test", "--level", "moon"), 2),
     "completion": (("completion", "csh"), 2),

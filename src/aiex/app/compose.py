@@ -15,8 +15,9 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import anyio.to_thread
 
 from aiex.app.config import Loaded, user_file_or_none
@@ -26,6 +27,7 @@ from aiex.app.places import Places, further_roots, places_of, sealed_file
 from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
+from aiex.cluster import TableSpec
 from aiex.cluster.local import SqliteStore
 from aiex.context import (
     TABLES,
@@ -42,7 +44,6 @@ from aiex.gateway.admission import Admission, Authenticator, OwnMachine
 from aiex.gateway.local import LocalGateway
 from aiex.gateway.operations import StoreInfo
 from aiex.gateway.tables import TABLES as GATEWAY_TABLES
-from aiex.llm.limits.ledger import LIMIT_TABLES
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
     Account,
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
+
+
+LIMITS: Final = (TableSpec(name="limit_ledger"), TableSpec(name="limit_member"))
+"""What `llm.limits.LIMIT_TABLES` is; a test compares. All of `llm` is not imported for it."""
 
 
 class House:
@@ -121,7 +126,7 @@ class House:
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
             self.places.store,
-            (*TABLES, *GATEWAY_TABLES, *LIMIT_TABLES),
+            (*TABLES, *GATEWAY_TABLES, *LIMITS),
             clock=self.clock,
             fsync=self.settings.state.fsync,
         )
@@ -157,14 +162,19 @@ class House:
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
             opened.push_async_callback(self._close_models)
-            opened.callback(self._close_files)
+            opened.push_async_callback(self._close_files)
             return opened.pop_all()
 
     async def _close_models(self) -> None:
         if self._coordinator is not None:
             await self._coordinator.__aexit__(None, None, None)
 
-    def _close_files(self) -> None:
+    async def _close_files(self) -> None:
+        if self._files or self._audit is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close_files_now)
+
+    def _close_files_now(self) -> None:
         for files in self._files.values():
             files.close()
         if self._audit is not None:
@@ -338,8 +348,8 @@ def _release(table: PriceTable) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall("[0-9]+", table.version))
 
 
-LetIn = Callable[[House, AsyncExitStack], Awaitable[Authenticator]]
-"""Opens what says who asks."""
+LetIn = Callable[[House, AsyncExitStack], Awaitable[tuple[Authenticator, Mapping[str, Any]]]]
+"""Opens what says who asks, and returns it with what else the `Services` are given."""
 
 
 async def open_gateway(
@@ -365,12 +375,13 @@ async def open_gateway(
     """
     house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
+    more: Mapping[str, Any] = {}
     if let_in is None:
         authenticator: Authenticator = OwnMachine(user_name())
     else:
         async with AsyncExitStack() as opened:
             opened.push_async_callback(resources.aclose)
-            authenticator = await let_in(house, opened)
+            authenticator, more = await let_in(house, opened)
             resources = opened.pop_all()
     return LocalGateway(
         openers(house),
@@ -378,7 +389,7 @@ async def open_gateway(
         store=house.store,
         resources=resources,
         redact=house.redact,
-        services=house.services.services(authenticator),
+        services=house.services.services(authenticator, **more),
         records=house.services.records,
         admission=Admission(),
     )
