@@ -117,9 +117,7 @@ class BudgetVerb:
         for budget in budgets:
             subjects = {budget.scope} if who is None else _own(budget.scope, who)
             spent = [
-                one
-                for one in found.get(budget.id, ())
-                if who is None or one.subject in subjects
+                one for one in found.get(budget.id, ()) if who is None or one.subject in subjects
             ] or [
                 Spent(subject=subject, spent=0, leased=0, left=budget.amount)
                 for subject in subjects

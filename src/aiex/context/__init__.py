@@ -18,8 +18,8 @@ from aiex.context.cache import (
 )
 from aiex.context.changes import (
     Change,
-    ChangeStatus,
     Changes,
+    ChangeStatus,
     change_id,
 )
 from aiex.context.compress import (
@@ -35,8 +35,8 @@ from aiex.context.gateway_keys import (
 )
 from aiex.context.interactions import (
     Interaction,
-    InteractionTotal,
     Interactions,
+    InteractionTotal,
 )
 from aiex.context.select import (
     Place,
@@ -54,6 +54,7 @@ from aiex.context.store import (
 )
 
 __all__ = [
+    "TABLES",
     "AnalysisCache",
     "BlobFiles",
     "Budget",
@@ -79,7 +80,6 @@ __all__ = [
     "ShownItem",
     "ShownPiece",
     "SymbolIndex",
-    "TABLES",
     "change_id",
     "fit",
     "fold",

@@ -132,9 +132,7 @@ command = Group(
                 click.Option(
                     ["--until"], type=_Since(), metavar="WHEN", help="End before; now by default."
                 ),
-                click.Option(
-                    ["--csv", "is_csv"], is_flag=True, help="The same as --format csv."
-                ),
+                click.Option(["--csv", "is_csv"], is_flag=True, help="The same as --format csv."),
             ],
         ),
     ],

@@ -67,7 +67,7 @@ def _report(result: BudgetResult, console: Console) -> None:
 
 def _standing(view: BudgetView) -> str:
     parts = [
-        f"{_dollars(view.left)} left of {_dollars(view.amount)} this {view.per}",
+        f"{_dollars(view.left)} left of {_dollars(view.amount)} a {view.per}",
         f"{_dollars(view.spent)} spent",
         f"{_dollars(view.leased)} held ready" if view.leased else "",
         f"anew {view.resets_at:%Y-%m-%d %H:%M} UTC",
@@ -97,7 +97,7 @@ def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([[_inert(cell) for cell in row] for row in rows])
-    return text.getvalue().removesuffix("\n")
+    return text.getvalue()
 
 
 def _inert(cell: object) -> object:
