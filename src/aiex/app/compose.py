@@ -15,7 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.to_thread
@@ -28,6 +28,7 @@ from aiex.app.places import Places, further_roots, places_of, sealed_file
 from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
+from aiex.cluster import TableSpec
 from aiex.cluster.local import SqliteStore
 from aiex.context import (
     TABLES,
@@ -57,6 +58,7 @@ from aiex.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from aiex.app.limits import HouseLimits
     from aiex.assistant.models import Models
     from aiex.llm import (
         Coordinator,
@@ -67,6 +69,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
+
+
+LIMITS: Final = (TableSpec(name="limit_ledger"), TableSpec(name="limit_member"))
+"""What `llm.limits.LIMIT_TABLES` is; a test compares. All of `llm` is not imported for it."""
 
 
 class House:
@@ -109,6 +115,7 @@ class House:
         self.node = node_of(env, own_token=self.places.token)
         if TOKEN in env:
             self.redact.hold(env[TOKEN])
+        self._limits: HouseLimits | None = None
         self.store_error: StoreError | None = None
         sandbox = self.settings.sandbox
         self.isolation = Isolation(
@@ -123,7 +130,7 @@ class House:
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
             self.places.store,
-            (*TABLES, *GATEWAY_TABLES),
+            (*TABLES, *GATEWAY_TABLES, *LIMITS),
             clock=self.clock,
             fsync=self.settings.state.fsync,
         )
@@ -254,9 +261,24 @@ class House:
                 entropy=random.random,
                 timeouts=timeouts_of(model, kinds_of(self)),
                 strategy=STRATEGIES[model.strategy],
+                limiter=self.limits(),
                 announce=self.services.bulletin.announce,
             )
         return self._coordinator
+
+    def limits(self) -> HouseLimits:
+        """Return what counts calls of models under limits and budgets."""
+        if self._limits is None:
+            from aiex.app.limits import HouseLimits
+
+            self._limits = HouseLimits(
+                self.store,
+                self.settings.limits,
+                clock=self.clock,
+                supervisor=lambda: self.supervisor,
+                announce=self.services.bulletin.announce,
+            )
+        return self._limits
 
     def providers(self, pricing: Pricing) -> Providers:
         """Return who could be asked."""

@@ -127,6 +127,8 @@ async def open_node(
         announce.append(house.services.bulletin.announce)
         keys = KeyAuthenticator(house.gateway_keys(), house.store, clock=house.clock)
         await opened.enter_async_context(keys)
+        house.limits().source.key_of = keys.key
+        await house.limits().open()
         await anyio.to_thread.run_sync(house.coordinator)  # it reads the table of prices
         await house.supervisor.start(watching(house))
         operating = Operating(house, loaded)

@@ -46,6 +46,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "doctor": lambda: doctor_of(house, house.store),
         "sandbox": partial(_sandbox, house),
         "key": partial(_key, house),
+        "budget": partial(_budget, house),
     }
 
 
@@ -230,6 +231,20 @@ def _key(house: House) -> Verb[Any]:
 
     return KeyVerb(
         house.gateway_keys(),
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
+    )
+
+
+def _budget(house: House) -> Verb[Any]:
+    from aiex.assistant.budget import BudgetVerb
+    from aiex.context import Budgets
+
+    return BudgetVerb(
+        Budgets(house.store),
+        house.limits(),
+        house.interactions,
         clock=house.clock,
         audit=house.audit,
         announce=house.services.bulletin.announce,

@@ -24,6 +24,7 @@ COMMANDS = (
     "change",
     "model",
     "key",
+    "budget",
     "config",
     "serve",
     "doctor",

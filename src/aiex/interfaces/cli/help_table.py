@@ -17,6 +17,7 @@ HELP: dict[str, str] = {
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
         '  key         Make, list and revoke the keys that programs use the gateway with.\n'
+        '  budget      Show and set what may be spent on models, and report what was.\n'
         '  config      Read and change the settings.\n'
         "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
         '              API.\n'
@@ -35,7 +36,7 @@ HELP: dict[str, str] = {
         '  --json [=FIELDS]                Write one JSON document, or only these fields of its\n'
         '                                  data.\n'
         '  --jsonl                         Write each event as a line of JSON.\n'
-        '  --format [text|json|md|sarif|mermaid|dot]\n'
+        '  --format [text|json|md|sarif|mermaid|dot|csv]\n'
         '                                  Form of the result.\n'
         '  -q, --quiet                     Leave notices and progress out.\n'
         '  -v, --verbose                   Say more about what happens.\n'
@@ -331,6 +332,44 @@ HELP: dict[str, str] = {
         'Usage: aiex key revoke [OPTIONS] ID\n'
         '\n'
         '  Take no more requests with the key ID, on every node within a second.\n'
+    ),
+    'budget': (
+        'Usage: aiex budget [OPTIONS]\n'
+        '\n'
+        '  Show and set what may be spent on models, and report what was.\n'
+        '\n'
+        'Commands:\n'
+        '  report  Sum what calls of models used and cost.\n'
+        '  set     Let at most AMOUNT US dollars be spent in each period; none removes a budget.\n'
+    ),
+    'budget report': (
+        'Usage: aiex budget report [OPTIONS]\n'
+        '\n'
+        '  Sum what calls of models used and cost.\n'
+        '\n'
+        'Options:\n'
+        '  --by [provider|model|user|team|key|day]\n'
+        '                                  What to sum by; provider by default.\n'
+        '  --since WHEN                    Begin at: 7d, 12h, or a UTC time such as 2026-11-01;\n'
+        '                                  by default the first of this month.\n'
+        '  --until WHEN                    End before; now by default.\n'
+        '  --csv                           The same as --format csv.\n'
+    ),
+    'budget set': (
+        'Usage: aiex budget set [OPTIONS] AMOUNT|none\n'
+        '\n'
+        '  Let at most AMOUNT US dollars be spent in each period; none removes a budget.\n'
+        '\n'
+        'Options:\n'
+        '  --scope SCOPE           Whose budget: all, user:NAME, team:NAME, key:ID, provider:NAME\n'
+        '                          or model:PROVIDER:MODEL; * as a name is a budget for each. all\n'
+        '                          by default.\n'
+        '  --per [day|week|month]  Period of the calendar, in UTC; month by default.\n'
+    ),
+    'budget show': (
+        'Usage: aiex budget show [OPTIONS]\n'
+        '\n'
+        "  Show your budgets, and what is left of them; an admin sees everybody's.\n"
     ),
     'config': (
         'Usage: aiex config [OPTIONS]\n'
