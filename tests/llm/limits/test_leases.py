@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from aiex.cluster.local import SqliteStore
-from aiex.core import BudgetError, Principal, RateLimitError, Usage
+from aiex.core import BudgetError, Principal, RateLimitError
 from aiex.llm import Endpoint
 from aiex.llm.limits import LIMIT_TABLES, FixedLimits, LeasedLimits, Limit
 from aiex.testing.clock import FakeClock
-from aiex.wires import RateLimit
 
 pytestmark = pytest.mark.anyio
 
