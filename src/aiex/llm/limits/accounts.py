@@ -407,10 +407,12 @@ class WindowAccount(Account):
         if self.label != label:
             self.label, self.left, self.ends = -1, 0, -math.inf
         self.turns += 1
+        keep = keep and (bool(needs) or now - self.used < _IDLE)
+        wish = self._wish(label, now) if keep else 0
+        # What is given back may not be spent while the turn is being written.
+        self.left = min(self.left, max(wish, sum(needs)))
+        keeps = self.left
         changes = dict(self.changes)
-        keeps = self.left if keep and self.label == label else 0
-        if not keep:
-            self.label, self.left, self.ends = -1, 0, -math.inf
         asked = Asked(
             holder=self.holder,
             turn=self.turns,
@@ -422,7 +424,7 @@ class WindowAccount(Account):
             held_label=self.told_label,
             keeps=keeps,
             needs=needs,
-            wish=self._wish(label, now) if keep else 0,
+            wish=wish,
             set_aside=set_aside,
         )
         granted = lease(ledger, self.grid, asked)
@@ -487,7 +489,8 @@ class WindowAccount(Account):
 
     def _wish(self, label: int, now: float) -> int:
         rest = self.time.until_surely(self.grid.start(label + 1)) - now
-        wish = math.ceil(self.rate * max(0.0, min(rest, _AHEAD)))
+        expected = self.rate * max(0.0, min(rest, _AHEAD))
+        wish = math.ceil(expected + 2 * math.sqrt(expected))  # calls come unevenly
         return min(wish, self.limit.amount // _SMALL_PART) if self.is_calendar else wish
 
 
