@@ -16,6 +16,7 @@ Bars: 250 us a request, 90 us a paced chunk, 12 us a saturated chunk, 0.6 ms add
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import shutil
@@ -107,18 +108,32 @@ def process(
                 child.wait()
 
 
-def until_it_listens(
-    port: int, child: subprocess.Popen[bytes], log: Path, *, seconds: float
+def until_it_answers(
+    port: int,
+    child: subprocess.Popen[bytes],
+    log: Path,
+    *,
+    seconds: float,
+    path: str = "",
+    key: str = "",
 ) -> None:
+    """Wait until a server listens and, where there is a *path*, answers it with 200."""
     ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        if child.poll() is not None:
-            break
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+    while time.monotonic() < ends and child.poll() is None:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            link.connect()
+            if not path:
                 return
+            link.request("GET", path, headers={"authorization": f"Bearer {key}"})
+            if link.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            link.close()
         time.sleep(0.01)
-    raise SystemExit(f"{log.name} does not listen:\n{log.read_text()[-2000:]}")
+    raise SystemExit(f"{log.name} does not answer:\n{log.read_text()[-2000:]}")
 
 
 def load(target: Target, model: str, *, stream: bool, connections: int, requests: int) -> Any:
@@ -173,7 +188,7 @@ def aiex(upstream: int, folder: Path) -> Iterator[Target]:
     with process(
         [*run, "serve", "--port", str(port)], env=env, cwd=folder, log=log, on=_SERVER
     ) as child:
-        until_it_listens(port, child, log, seconds=20)
+        until_it_answers(port, child, log, seconds=20, path="/readyz", key=key)
         started = time.monotonic() - begun
         yield Target(
             name="aiex", pid=child.pid, port=port, key=key,
@@ -188,7 +203,7 @@ def bound(upstream: int, folder: Path) -> Iterator[Target]:
     address = f"http://127.0.0.1:{upstream}/v1/chat/completions"
     argv = [sys.executable, str(HERE / "bound.py"), str(port), address]
     with process(argv, env=dict(os.environ), log=log, on=_SERVER) as child:
-        until_it_listens(port, child, log, seconds=20)
+        until_it_answers(port, child, log, seconds=20)
         yield Target(
             name="bound", pid=child.pid, port=port, key="none", started=time.monotonic() - begun
         )
@@ -210,7 +225,7 @@ def litellm(program: str, upstream: int, folder: Path) -> Iterator[Target]:
            "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_DOCS": "True"}  # fmt: skip
     argv = [program, "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
     with process(argv, env=env, cwd=folder, log=log, on=_SERVER) as child:
-        until_it_listens(port, child, log, seconds=120)
+        until_it_answers(port, child, log, seconds=120, path="/health/liveliness", key="sk-bench")
         yield Target(
             name="litellm", pid=child.pid, port=port, key="sk-bench",
             started=time.monotonic() - begun,
@@ -231,6 +246,7 @@ def per(target: Target, run: Callable[[], Any], what: str) -> tuple[float, Any]:
 
 def measure(target: Target, direct: Target, *, size: float) -> dict[str, float]:
     """Return the figures of one server."""
+    time.sleep(2)
     found: dict[str, float] = {"starts in, s": target.started, "idle RSS, MB": rss_of(target.pid)}
     heavy = target.name == "litellm"
     count = int((300 if heavy else 5000) * size)
@@ -293,7 +309,7 @@ def main() -> None:
         log = folder / "upstream.log"
         argv = [sys.executable, str(HERE / "upstream.py"), str(port)]
         child = stack.enter_context(process(argv, env=dict(os.environ), log=log, on=_REST[0]))
-        until_it_listens(port, child, log, seconds=10)
+        until_it_answers(port, child, log, seconds=10)
         direct = Target(name="direct", pid=child.pid, port=port, key="none")
         if "bound" in wanted:
             with bound(port, folder) as target:

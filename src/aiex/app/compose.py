@@ -15,17 +15,20 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import anyio.to_thread
 
 from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import Ask, KeySource, variables_of
 from aiex.app.masking import redactor_of
+from aiex.app.node import TOKEN, NodeClient, node_models, node_of
 from aiex.app.places import Places, further_roots, places_of, sealed_file
 from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
+from aiex.cluster import TableSpec
 from aiex.cluster.local import SqliteStore
 from aiex.context import (
     TABLES,
@@ -55,6 +58,7 @@ from aiex.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from aiex.app.limits import HouseLimits
     from aiex.assistant.models import Models
     from aiex.llm import (
         Coordinator,
@@ -65,6 +69,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
+
+
+LIMITS: Final = (TableSpec(name="limit_ledger"), TableSpec(name="limit_member"))
+"""What `llm.limits.LIMIT_TABLES` is; a test compares. All of `llm` is not imported for it."""
 
 
 class House:
@@ -104,6 +112,10 @@ class House:
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self.node = node_of(env, own_token=self.places.token)
+        if TOKEN in env:
+            self.redact.hold(env[TOKEN])
+        self._limits: HouseLimits | None = None
         self.store_error: StoreError | None = None
         sandbox = self.settings.sandbox
         self.isolation = Isolation(
@@ -118,7 +130,7 @@ class House:
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
             self.places.store,
-            (*TABLES, *GATEWAY_TABLES),
+            (*TABLES, *GATEWAY_TABLES, *LIMITS),
             clock=self.clock,
             fsync=self.settings.state.fsync,
         )
@@ -150,18 +162,25 @@ class House:
                         redact=self.redact.without_held,
                     )
                 )
+            if self.node is not None:
+                await opened.enter_async_context(self.node)
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
             opened.push_async_callback(self._close_models)
-            opened.callback(self._close_files)
+            opened.push_async_callback(self._close_files)
             return opened.pop_all()
 
     async def _close_models(self) -> None:
         if self._coordinator is not None:
             await self._coordinator.__aexit__(None, None, None)
 
-    def _close_files(self) -> None:
+    async def _close_files(self) -> None:
+        if self._files or self._audit is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close_files_now)
+
+    def _close_files_now(self) -> None:
         for files in self._files.values():
             files.close()
         if self._audit is not None:
@@ -242,9 +261,24 @@ class House:
                 entropy=random.random,
                 timeouts=timeouts_of(model, kinds_of(self)),
                 strategy=STRATEGIES[model.strategy],
+                limiter=self.limits(),
                 announce=self.services.bulletin.announce,
             )
         return self._coordinator
+
+    def limits(self) -> HouseLimits:
+        """Return what counts calls of models under limits and budgets."""
+        if self._limits is None:
+            from aiex.app.limits import HouseLimits
+
+            self._limits = HouseLimits(
+                self.store,
+                self.settings.limits,
+                clock=self.clock,
+                supervisor=lambda: self.supervisor,
+                announce=self.services.bulletin.announce,
+            )
+        return self._limits
 
     def providers(self, pricing: Pricing) -> Providers:
         """Return who could be asked."""
@@ -292,7 +326,8 @@ class House:
         """Return what verbs ask models with."""
         from aiex.assistant.models import Models
 
-        return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
+        asked = self.coordinator() if self.node is None else node_models(self, self.node)
+        return Models(asked, shown=Shown(self.store), clock=self.clock)
 
     def gateway_keys(self) -> GatewayKeys:
         """Return the stored keys of the gateway."""
@@ -320,8 +355,8 @@ def _release(table: PriceTable) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall("[0-9]+", table.version))
 
 
-LetIn = Callable[[House, AsyncExitStack], Awaitable[Authenticator]]
-"""Opens what says who asks."""
+LetIn = Callable[[House, AsyncExitStack], Awaitable[tuple[Authenticator, Mapping[str, Any]]]]
+"""Opens what says who asks, and returns it with what else the `Services` are given."""
 
 
 async def open_gateway(
@@ -331,8 +366,10 @@ async def open_gateway(
     redact: Redactor | None = None,
     ask: Ask | None = None,
     let_in: LetIn | None = None,
-) -> LocalGateway:
+) -> LocalGateway | NodeClient:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
+
+    Where the environment names a node, what is the node's goes there.
 
     Args:
         loaded: The settings in force.
@@ -347,23 +384,25 @@ async def open_gateway(
     """
     house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
+    more: Mapping[str, Any] = {}
     if let_in is None:
         authenticator: Authenticator = OwnMachine(user_name())
     else:
         async with AsyncExitStack() as opened:
             opened.push_async_callback(resources.aclose)
-            authenticator = await let_in(house, opened)
+            authenticator, more = await let_in(house, opened)
             resources = opened.pop_all()
-    return LocalGateway(
+    gateway = LocalGateway(
         openers(house),
         clock=house.clock,
         store=house.store,
         resources=resources,
         redact=house.redact,
-        services=house.services.services(authenticator),
+        services=house.services.services(authenticator, **more),
         records=house.services.records,
         admission=Admission(),
     )
+    return gateway if house.node is None else NodeClient(gateway, house.node)
 
 
 async def open_doctor(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import secrets
 from contextlib import AsyncExitStack
+from typing import Any
 
 from aiex.cluster import Store
 from aiex.core import Redactor, new_id
@@ -47,6 +48,13 @@ class HouseServices:
         await opened.enter_async_context(self.bulletin)
         await opened.enter_async_context(self.records)
 
-    def services(self, authenticator: Authenticator) -> Services:
-        """Return what a gateway is given."""
-        return Services(bulletin=self.bulletin, presence=self.presence, authenticator=authenticator)
+    def services(self, authenticator: Authenticator, **more: Any) -> Services:
+        """Return what a gateway is given.
+
+        Args:
+            authenticator: Knows the keys.
+            **more: What `Services` takes besides.
+        """
+        return Services(
+            bulletin=self.bulletin, presence=self.presence, authenticator=authenticator, **more
+        )

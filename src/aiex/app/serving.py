@@ -10,11 +10,15 @@ import stat
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import anyio.to_thread
 
 from aiex.app.compose import House, open_gateway, user_name
 from aiex.app.config import Loaded
 from aiex.app.keys import Ask
+from aiex.app.node import SERVER
+from aiex.app.operating import Operating
 from aiex.app.providers import watching
 from aiex.context import KeyAuthenticator
 from aiex.core import (
@@ -117,14 +121,27 @@ async def open_node(
     """
     announce: list[Callable[[PublishedBody], None]] = []
 
-    async def let_in(house: House, opened: AsyncExitStack) -> Authenticator:
+    async def let_in(
+        house: House, opened: AsyncExitStack
+    ) -> tuple[Authenticator, Mapping[str, Any]]:
         announce.append(house.services.bulletin.announce)
         keys = KeyAuthenticator(house.gateway_keys(), house.store, clock=house.clock)
         await opened.enter_async_context(keys)
+        house.limits().source.key_of = keys.key
+        await house.limits().open()
+        await anyio.to_thread.run_sync(house.coordinator)  # it reads the table of prices
         await house.supervisor.start(watching(house))
-        return _OwnFirst(own, user_name(), keys)
+        operating = Operating(house, loaded)
+        house.services.bulletin.heard.append(operating.count)
+        return _OwnFirst(own, user_name(), keys), {
+            "models": operating,
+            "metrics": [operating.metrics],
+            "reports": operating.reports,
+        }
 
-    gateway = await open_gateway(loaded, env, redact=redact, ask=ask, let_in=let_in)
+    own_env = {name: value for name, value in env.items() if name != SERVER}
+    gateway = await open_gateway(loaded, own_env, redact=redact, ask=ask, let_in=let_in)
+    assert isinstance(gateway, LocalGateway)  # since it is nobody's client
     return Node(gateway, announce[0], platform.node())
 
 

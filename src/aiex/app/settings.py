@@ -14,10 +14,13 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from aiex.core import SCOPES, is_scope
+
 __all__ = [
     "BUILT_IN",
     "AnalysisSettings",
     "CliSettings",
+    "LimitSettings",
     "ModelSettings",
     "ProviderSettings",
     "SandboxSettings",
@@ -183,6 +186,56 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     total_timeout: Annotated[
         float, _meta("Seconds that one question may take, retries included.", above=0)
     ] = 600.0
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that may be asked of models; whoever it is for, over all processes together."""
+
+    scope: Annotated[
+        str,
+        _meta(
+            "Whose use it is: all, user:NAME, team:NAME, key:ID, provider:NAME or "
+            "model:PROVIDER:MODEL; * as a name means each one of its own.",
+            user=True,
+        ),
+    ] = "all"
+    requests: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        _meta("Most calls of models in any window; absent: no limit.", user=True),
+    ] = None
+    tokens: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        _meta(
+            "Most tokens of prompts and replies together in any window; absent: no limit.",
+            user=True,
+        ),
+    ] = None
+    concurrency: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        _meta("Most calls at a time; absent: no limit.", user=True),
+    ] = None
+    per: Annotated[
+        Literal["minute", "hour", "day", "week", "month"],
+        _meta(
+            "The window: any minute or hour, wherever it begins, or a day, week or month of the "
+            "calendar in UTC.",
+            user=True,
+        ),
+    ] = "minute"
+    on_store_loss: Annotated[
+        Literal["local_share", "deny"],
+        _meta(
+            "What holds while the store cannot be reached: each process goes on with its part of "
+            "the limit, or with nothing.",
+            user=True,
+        ),
+    ] = "local_share"
+
+    def __post_init__(self) -> None:
+        if not is_scope(self.scope):
+            raise ValueError(f"scope is none that there is: {self.scope!r}; expected {SCOPES}")
+        if self.requests is None and self.tokens is None and self.concurrency is None:
+            raise ValueError("it limits nothing: set requests, tokens or concurrency")
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -375,6 +428,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     providers: Annotated[
         dict[str, ProviderSettings],
         _meta("Further providers, each under a name of one's own.", user=True),
+    ] = {}
+    limits: Annotated[
+        dict[str, LimitSettings],
+        _meta("How much may be asked of models, each limit under a name of one's own.", user=True),
     ] = {}
     sandbox: SandboxSettings = SandboxSettings()
     analysis: AnalysisSettings = AnalysisSettings()

@@ -11,7 +11,7 @@ import msgspec
 
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.verbs import Run, StreamVerb, Verb
-from aiex.core import AnalyzeArguments, Finished, Notice
+from aiex.core import AnalyzeArguments, Entropy, Finished, Notice
 from aiex.sandbox import Git, Recovered, on_account
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "doctor": lambda: doctor_of(house, house.store),
         "sandbox": partial(_sandbox, house),
         "key": partial(_key, house),
+        "budget": partial(_budget, house),
     }
 
 
@@ -198,7 +199,6 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
 
 
 def _complete(house: House) -> StreamVerb[Any]:
-    import os
 
     from aiex.assistant.complete import Complete
     from aiex.llm.relay import Relay
@@ -208,7 +208,7 @@ def _complete(house: House) -> StreamVerb[Any]:
         counter=coordinator.counter,
         pricing=coordinator.pricing,
         clock=house.clock,
-        entropy=os.urandom,
+        entropy=Entropy(),
         redact=house.redact,
     )
     return Complete(coordinator, relay)
@@ -231,6 +231,20 @@ def _key(house: House) -> Verb[Any]:
 
     return KeyVerb(
         house.gateway_keys(),
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
+    )
+
+
+def _budget(house: House) -> Verb[Any]:
+    from aiex.assistant.budget import BudgetVerb
+    from aiex.context import Budgets
+
+    return BudgetVerb(
+        Budgets(house.store),
+        house.limits(),
+        house.interactions,
         clock=house.clock,
         audit=house.audit,
         announce=house.services.bulletin.announce,

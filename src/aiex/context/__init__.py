@@ -6,6 +6,10 @@ from aiex.context.authenticator import (
 from aiex.context.blobs import (
     BlobFiles,
 )
+from aiex.context.budgets import (
+    Budget,
+    Budgets,
+)
 from aiex.context.cache import (
     AnalysisCache,
     CacheKey,
@@ -53,6 +57,8 @@ __all__ = [
     "TABLES",
     "AnalysisCache",
     "BlobFiles",
+    "Budget",
+    "Budgets",
     "CacheKey",
     "Change",
     "ChangeStatus",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +24,10 @@ __all__ = ["Interaction", "InteractionTotal", "Interactions"]
 
 _LOG = logging.getLogger(__name__)
 _TABLE = LLM_INTERACTION.name
-_BATCH = 200
+_BATCH = 500
+_LINGER = 0.05  # seconds; what a killed process loses is at most this and one transaction
 _PAGE = 500
+_SUMMED_PAGE = 5000
 _WAITING = 5000
 _SPILLED_FILES = 200
 _INLINE_BYTES: Final = LIMITS.value_bytes - 16 * 1024
@@ -35,7 +37,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What is kept of one call of a model.
 
     The fields are those of the record that `llm` hands over, whose type this room cannot name
-    (neither room imports the other); `Interactions.record` converts by attribute, and a test
+    (neither room imports the other); `Interactions.record` takes them over by name, and a test
     compares the two.
 
     Attributes:
@@ -136,18 +138,82 @@ class _Texts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reply: str | None = None
 
 
+class _Tokens(msgspec.Struct, frozen=True, gc=False):
+    """The part of a `Usage` that is summed."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+
+
+class _Summed(msgspec.Struct, frozen=True, gc=False):
+    """The part of an `Interaction` that is summed; a third of the time of reading all of it."""
+
+    at: str
+    user: str
+    interface: str
+    verb: str
+    provider: str
+    model: str
+    outcome: str
+    usage: _Tokens | None = None
+    usage_is_estimated: bool = False
+    cost_usd_micros: int | None = None
+    team: str | None = None
+    key_id: str | None = None
+
+
+class _SummedRow(msgspec.Struct, frozen=True, gc=False):
+    at_us: int
+    call: _Summed
+
+
+class _Sum:
+    """A sum while calls are added to it."""
+
+    __slots__ = InteractionTotal.__struct_fields__[1:]
+
+    def __init__(self) -> None:
+        self.calls = self.failed = self.cost_usd_micros = self.unpriced = self.estimated = 0
+        self.input_tokens = self.output_tokens = self.cached_input_tokens = 0
+
+    def add(self, call: _Summed) -> None:
+        """Add *call*."""
+        self.calls += 1
+        if call.outcome != "ok":
+            self.failed += 1
+        usage = call.usage
+        if usage is not None:
+            self.input_tokens += usage.input_tokens
+            self.output_tokens += usage.output_tokens
+            self.cached_input_tokens += usage.cached_input_tokens
+        if call.cost_usd_micros is None:
+            self.unpriced += 1
+        else:
+            self.cost_usd_micros += call.cost_usd_micros
+        if call.usage_is_estimated:
+            self.estimated += 1
+
+    def total(self, key: str) -> InteractionTotal:
+        """Return the sum under *key*."""
+        return InteractionTotal(key=key, **{name: getattr(self, name) for name in self.__slots__})
+
+
 _ROW = msgspec.json.Decoder(_Row)
+_SUMMED = msgspec.json.Decoder(_SummedRow)
 _TEXTS = msgspec.json.Decoder(_Texts)
 _LINE = msgspec.json.Decoder(Interaction)
 
-By = Literal["provider", "model", "user", "verb", "interface", "day", "outcome"]
-_KEYS: dict[By, Callable[[Interaction], str]] = {
+By = Literal["provider", "model", "user", "team", "key", "verb", "interface", "day", "outcome"]
+_KEYS: dict[By, Callable[[_Summed], str]] = {
     "provider": lambda call: call.provider,
     "model": lambda call: f"{call.provider}:{call.model}",
     "user": lambda call: call.user,
+    "team": lambda call: call.team or "",
+    "key": lambda call: call.key_id or "",
     "verb": lambda call: call.verb,
     "interface": lambda call: call.interface,
-    "day": lambda call: call.at.date().isoformat(),
+    "day": lambda call: call.at[:10],
     "outcome": lambda call: call.outcome,
 }
 
@@ -186,6 +252,7 @@ class Interactions:
         self._writing: list[Interaction] = []
         self._arrived = anyio.Event()
         self._idle = anyio.Event()
+        self._in_haste = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._lost = 0
 
@@ -225,7 +292,7 @@ class Interactions:
             self._lost += 1
             _LOG.warning("an interaction record was dropped: too many wait for the store")
             return
-        self._waiting.append(self._kept(msgspec.convert(call, Interaction, from_attributes=True)))
+        self._waiting.append(self._kept(Interaction(**msgspec.structs.asdict(call))))
         self._arrived.set()
 
     def _kept(self, call: Interaction) -> Interaction:
@@ -240,8 +307,10 @@ class Interactions:
     async def flush(self) -> None:
         """Return once all that was recorded is in the store or put aside."""
         while self._waiting or self._writing:
+            self._in_haste.set()
             self._arrived.set()
             await self._idle.wait()
+        self._in_haste = anyio.Event()
 
     async def _write_all(self) -> None:
         await self._take_back()
@@ -251,6 +320,11 @@ class Interactions:
                 self._idle.set()
                 await self._arrived.wait()
                 self._idle = anyio.Event()
+            if len(self._waiting) < _BATCH:
+                # Others that come soon are written with it: a transaction costs more than a
+                # record, and what it costs is the requests' time as well.
+                with anyio.move_on_after(_LINGER):
+                    await self._in_haste.wait()
             while self._waiting and len(self._writing) < _BATCH:
                 self._writing.append(self._waiting.popleft())
             try:
@@ -340,56 +414,73 @@ class Interactions:
         return found
 
     async def totals(
-        self, *, by: By, since: datetime | None = None, until: datetime | None = None
+        self,
+        *,
+        by: By,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user: str | None = None,
     ) -> Sequence[InteractionTotal]:
-        """Return sums, largest known cost first, then by key.
+        """Return sums, largest known cost first, then by key; days in their order.
+
+        A call without a team or key counts under an empty one.
+
+        Args:
+            by: What the calls of one sum have in common.
+            since: Aware time of the first.
+            until: Aware time before which the last began.
+            user: Whose calls; `None` for everybody's.
 
         Raises:
             UsageError: There is no such grouping.
         """
         if by not in _KEYS:
             raise UsageError(f"Calls are summed by {', '.join(_KEYS)}, not by {by!r}.")
-        sums: dict[str, InteractionTotal] = {}
-        async for call in self._newest_first(since, until, page=_PAGE):
-            key = _KEYS[by](call)
-            sums[key] = _added(sums.get(key, InteractionTotal(key=key)), call)
-        return sorted(sums.values(), key=lambda total: (-total.cost_usd_micros, total.key))
+        key_of = _KEYS[by]
+        sums: defaultdict[str, _Sum] = defaultdict(_Sum)
+        async for records in self._pages(since, until, page=_SUMMED_PAGE):
+            for record in records:
+                call = _SUMMED.decode(record.value).call
+                if user is None or call.user == user:
+                    sums[key_of(call)].add(call)
+        totals = [one.total(key) for key, one in sums.items()]
+        if by == "day":
+            return sorted(totals, key=lambda total: total.key)
+        return sorted(totals, key=lambda total: (-total.cost_usd_micros, total.key))
 
     async def _newest_first(
         self, since: datetime | None, until: datetime | None, *, page: int
     ) -> AsyncIterator[Interaction]:
+        async for records in self._pages(since, until, page=page):
+            for record in records:
+                yield _ROW.decode(record.value).call
+
+    async def _pages(
+        self, since: datetime | None, until: datetime | None, *, page: int
+    ) -> AsyncIterator[Sequence[Record]]:
         after: Record | None = None
+        below = None if until is None else _micros(until)
         while True:
             records = await self._store.query(
                 _TABLE,
                 "at",
-                at_least=None if since is None else round(since.timestamp() * 1_000_000),
-                below=None if until is None else round(until.timestamp() * 1_000_000),
+                at_least=None if since is None else _micros(since),
+                below=below,
                 descending=True,
                 after=after,
                 limit=page,
             )
-            for record in records:
-                yield _ROW.decode(record.value).call
+            yield records
             if len(records) < page:
                 return
             after = records[-1]
+            # Without it every page would pass over all that came before it.
+            below = _SUMMED.decode(after.value).at_us + 1
+
+
+def _micros(at: datetime) -> int:
+    return round(at.timestamp() * 1_000_000)
 
 
 def _read_lines(path: Path) -> Sequence[Interaction]:
     return [_LINE.decode(line) for line in path.read_bytes().split(b"\n") if line]
-
-
-def _added(total: InteractionTotal, call: Interaction) -> InteractionTotal:
-    usage = call.usage or Usage()
-    return InteractionTotal(
-        key=total.key,
-        calls=total.calls + 1,
-        failed=total.failed + (call.outcome != "ok"),
-        input_tokens=total.input_tokens + usage.input_tokens,
-        output_tokens=total.output_tokens + usage.output_tokens,
-        cached_input_tokens=total.cached_input_tokens + usage.cached_input_tokens,
-        cost_usd_micros=total.cost_usd_micros + (call.cost_usd_micros or 0),
-        unpriced=total.unpriced + (call.cost_usd_micros is None),
-        estimated=total.estimated + call.usage_is_estimated,
-    )

@@ -6,6 +6,7 @@ from aiex.cluster import Index, TableSpec
 
 __all__ = [
     "AI_CONTEXT",
+    "BUDGET",
     "CHANGE",
     "CODE_ANALYSIS_CACHE",
     "GATEWAY_KEY",
@@ -52,6 +53,9 @@ GATEWAY_KEY = TableSpec(
 GATEWAY_KEY_USE = TableSpec(name="gateway_key_use")
 """When each was last used, apart from what is said of it: a use must not undo a revocation."""
 
+BUDGET = TableSpec(name="budget")
+"""How much money may be spent; see `budgets`."""
+
 TABLES: tuple[TableSpec, ...] = (
     AI_CONTEXT,
     CODE_ANALYSIS_CACHE,
@@ -59,5 +63,6 @@ TABLES: tuple[TableSpec, ...] = (
     CHANGE,
     GATEWAY_KEY,
     GATEWAY_KEY_USE,
+    BUDGET,
 )
 """All of them."""

@@ -100,6 +100,7 @@ from aiex.core.gateway_keys import (
     new_key,
 )
 from aiex.core.ids import (
+    Entropy,
     content_id,
     new_id,
 )
@@ -180,6 +181,12 @@ from aiex.core.results_analyze import (
     LanguageSize,
     SymbolChange,
 )
+from aiex.core.results_budget import (
+    BudgetPeriod,
+    BudgetResult,
+    BudgetView,
+    SpentTotal,
+)
 from aiex.core.results_change import (
     ChangesResult,
     ChangeView,
@@ -226,6 +233,10 @@ from aiex.core.results_sandbox import (
     ProbeView,
     SandboxResult,
 )
+from aiex.core.scopes import (
+    SCOPES,
+    is_scope,
+)
 from aiex.core.types import (
     REQUEST_SCHEMA,
     NotChecked,
@@ -251,6 +262,7 @@ __all__ = [
     "OUTCOMES",
     "PUBLISHED",
     "REQUEST_SCHEMA",
+    "SCOPES",
     "SEVERITIES",
     "TERMINAL",
     "Actor",
@@ -267,6 +279,9 @@ __all__ = [
     "BudgetArguments",
     "BudgetChanged",
     "BudgetError",
+    "BudgetPeriod",
+    "BudgetResult",
+    "BudgetView",
     "CallSite",
     "ChangeArguments",
     "ChangeSummary",
@@ -300,6 +315,7 @@ __all__ = [
     "DoctorResult",
     "Documentation",
     "Embedding",
+    "Entropy",
     "ErrorInfo",
     "EscapeView",
     "Event",
@@ -392,6 +408,7 @@ __all__ = [
     "Severity",
     "ShownContext",
     "Span",
+    "SpentTotal",
     "Started",
     "Status",
     "StoreBusyError",
@@ -425,6 +442,7 @@ __all__ = [
     "error_from_info",
     "is_key_id",
     "is_model_allowed",
+    "is_scope",
     "is_secret_name",
     "key_id_of",
     "logins_in",

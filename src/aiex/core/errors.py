@@ -35,7 +35,7 @@ later) and `retry_after` (seconds, the least wait that the other side asked for)
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -242,9 +242,23 @@ class UnauthenticatedError(RefusedError):
 
 
 class LimitError(AiexError):
-    """A rate limit or a budget is exhausted."""
+    """A rate limit or a budget is exhausted.
+
+    Attributes:
+        limit: Name of the limit, where it is one of ours; empty for a provider's.
+        scope: Whose it is, such as `user:ann`; empty for a provider's.
+        what: What it counts: `requests`, `tokens`, `concurrency` or `cost`; empty for a provider's.
+    """
 
     code = "limit"
+    limit = ""
+    scope = ""
+    what = ""
+
+    def reached(self, limit: str, *, scope: str, what: str) -> Self:
+        """Say which limit of ours it is; return the error."""
+        self.limit, self.scope, self.what = limit, scope, what
+        return self
 
 
 class RateLimitError(LimitError):

@@ -3,13 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
 from datetime import datetime
 
-__all__ = ["content_id", "new_id"]
+__all__ = ["Entropy", "content_id", "new_id"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 _TIME_DIGITS = 9
 _ENTROPY_BYTES = 10
+
+
+_POOL_BYTES = 4096
+
+
+class Entropy:
+    """Random bytes for identifiers, asked for in large pieces: each ask lets other threads run.
+
+    Not for secrets: what is not given out yet stays in memory.
+
+    Args:
+        source: Gives that many random bytes.
+    """
+
+    def __init__(self, source: Callable[[int], bytes] = os.urandom) -> None:
+        self._source = source
+        self._pool = b""
+        self._at = 0
+        self._process = 0
+
+    def __call__(self, count: int, /) -> bytes:
+        """Return *count* bytes that nobody was given before, in no process."""
+        at, end = self._at, self._at + count
+        if end > len(self._pool) or self._process != os.getpid():
+            self._pool = self._source(max(_POOL_BYTES, count))
+            self._process = os.getpid()
+            at, end = 0, count
+        self._at = end
+        return self._pool[at:end]
 
 
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)

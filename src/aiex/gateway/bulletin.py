@@ -148,7 +148,8 @@ class Bulletin:
 
     Entered before others are told; `announce` takes events before that, too. Who subscribes in
     this process gets an event within the call that announces it; other processes get it within
-    100 ms or so, and only if one of them listens. An event is never given twice.
+    100 ms or so, and only if one of them listens. An event is never given twice. What is in
+    `heard` is called with each event of this process, in the call that announces it.
 
     Args:
         wire: Carries events between processes.
@@ -185,6 +186,7 @@ class Bulletin:
         self._is_carrying = False
         self._hearing: anyio.CancelScope | None = None
         self.dropped = 0
+        self.heard: list[Callable[[PublishedBody], None]] = []
 
     async def __aenter__(self) -> Self:
         self._tasks = anyio.create_task_group()
@@ -213,6 +215,8 @@ class Bulletin:
 
     def announce(self, body: PublishedBody) -> None:
         """Publish *body*; never waits and never raises."""
+        for hear in self.heard:
+            hear(body)
         at = self._now()
         if self._subscribers:
             event = self._event(at, body)

@@ -6,13 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from aiex.core import AiexError, Principal, Published, Said, UnavailableError
 from aiex.gateway.admission import Authenticator
 from aiex.gateway.bulletin import Bulletin
 from aiex.gateway.ports import Registration, RequestState
 from aiex.gateway.presence import Presence
 
-__all__ = ["Askable", "Knows", "LocalOperations", "Services", "StoreInfo"]
+__all__ = ["Askable", "Knows", "LocalOperations", "Report", "Services", "StoreInfo"]
 
 T = TypeVar("T")
 
@@ -44,6 +46,10 @@ class Askable(Protocol):
         """Return models as `provider:model`, and aliases."""
 
 
+Report = Callable[[Mapping[str, str]], Awaitable[msgspec.Raw]]
+"""Gives a JSON document for what is asked of it."""
+
+
 class Services:
     """What a gateway is given by others; what it is not given it does without.
 
@@ -55,6 +61,7 @@ class Services:
         ready: For each thing that requests need, a check that returns what keeps it from
             working, or an empty text.
         metrics: Each gives lines of metrics in Prometheus's text form.
+        reports: Each gives, for what is asked of it, a JSON document for an operator; by name.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class Services:
         models: Askable | None = None,
         ready: Mapping[str, Callable[[], Awaitable[str]]] | None = None,
         metrics: Sequence[Callable[[], Sequence[str]]] = (),
+        reports: Mapping[str, Report] | None = None,
     ) -> None:
         self.bulletin = bulletin
         self.presence = presence
@@ -73,6 +81,7 @@ class Services:
         self.models = models
         self.ready = ready or {}
         self.metrics = metrics
+        self.reports = reports or {}
 
 
 class LocalOperations:
@@ -133,6 +142,10 @@ class LocalOperations:
         """Return the metrics in Prometheus's text form (version 0.0.4)."""
         lines = [line for give in self._services.metrics for line in give()]
         return "".join(f"{line}\n" for line in lines)
+
+    async def report(self, name: str, query: Mapping[str, str]) -> msgspec.Raw:
+        """Return a JSON document for who looks after the gateway."""
+        return await _there(self._services.reports.get(name), name)(query)
 
     async def models(self, principal: Principal) -> Sequence[str]:
         """Return what *principal* may ask: models as `provider:model`, and aliases."""

@@ -94,6 +94,18 @@ class Operations(Protocol):
     async def metrics(self) -> str:
         """Return the metrics in Prometheus's text form (version 0.0.4)."""
 
+    async def report(self, name: str, query: Mapping[str, str]) -> msgspec.Raw:
+        """Return a JSON document for who looks after the gateway.
+
+        Args:
+            name: `health`, `interactions` or `config`.
+            query: What of it is wanted; texts by name.
+
+        Raises:
+            UsageError: The query is none that the report knows.
+            UnavailableError: This gateway has no such report.
+        """
+
     async def models(self, principal: Principal) -> Sequence[str]:
         """Return what *principal* may ask: models as `provider:model`, and aliases."""
 

@@ -10,7 +10,6 @@ is a hot path: what costs microseconds is done once a call, and nothing a delta.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -25,6 +24,7 @@ from aiex.core import (
     ContextOverflowError,
     DeadlineError,
     Delta,
+    Entropy,
     IncompleteStreamError,
     InvalidCallError,
     ModelCall,
@@ -114,6 +114,7 @@ class Coordinator:
         self._sink = sink
         self._clock = clock
         self._entropy = entropy
+        self._random_bytes = Entropy()
         self._timeouts = timeouts or {}
         self._limiter = limiter
         self._strategy = strategy
@@ -238,7 +239,7 @@ class Coordinator:
             attempt = question.attempt(
                 endpoint,
                 number=run.attempts + 1,
-                call_id=new_id("call", now=self._clock.now(), entropy=os.urandom(10)),
+                call_id=new_id("call", now=self._clock.now(), entropy=self._random_bytes(10)),
             )
             try:
                 if most is not None:

@@ -26,7 +26,7 @@ from aiex.core import (
 )
 from aiex.interfaces.http.bounds import Bounds
 from aiex.interfaces.http.connection import Connections
-from aiex.interfaces.http.door import Door
+from aiex.interfaces.http.door import Authenticate, Door
 from aiex.interfaces.http.hosts import Hosts
 from aiex.interfaces.http.server import serve
 from aiex.interfaces.http.sockets import listen_at
@@ -78,6 +78,10 @@ class StubOperations:
     async def ready(self) -> Mapping[str, str]:
         """Return `problems`."""
         return self.problems
+
+    async def report(self, name: str, query: Mapping[str, str]) -> msgspec.Raw:
+        """Return what was asked."""
+        return msgspec.Raw(msgspec.json.encode({"report": name, "query": query}))
 
     async def metrics(self) -> str:
         """Return one sample."""
@@ -143,12 +147,13 @@ async def served(
     bounds: Bounds | None = None,
     drain_seconds: float = 5.0,
     hosts: Sequence[str] = (),
+    let_in: Authenticate = authenticate,
 ) -> AsyncIterator[Served]:
-    """Serve *gateway* at a free port of this machine."""
+    """Serve *gateway* at a free port of this machine, to whom *let_in* knows."""
     connections = Connections(bounds or Bounds())
     door = Door(
         gateway,
-        authenticate=authenticate,
+        authenticate=let_in,
         hosts=Hosts(hosts, loopback=True),
         bounds=connections.bounds,
         connections=connections,

@@ -17,9 +17,12 @@ HELP: dict[str, str] = {
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
         '  key         Make, list and revoke the keys that programs use the gateway with.\n'
+        '  budget      Show and set what may be spent on models, and report what was.\n'
         '  config      Read and change the settings.\n'
         "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
         '              API.\n'
+        '  events      What the gateway does, as it happens.\n'
+        '  requests    Requests that run or ran of late, in this and in other processes.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
         '  sandbox     Show what keeps commands inside, and try to get out.\n'
@@ -35,7 +38,7 @@ HELP: dict[str, str] = {
         '  --json [=FIELDS]                Write one JSON document, or only these fields of its\n'
         '                                  data.\n'
         '  --jsonl                         Write each event as a line of JSON.\n'
-        '  --format [text|json|md|sarif|mermaid|dot]\n'
+        '  --format [text|json|md|sarif|mermaid|dot|csv]\n'
         '                                  Form of the result.\n'
         '  -q, --quiet                     Leave notices and progress out.\n'
         '  -v, --verbose                   Say more about what happens.\n'
@@ -332,6 +335,44 @@ HELP: dict[str, str] = {
         '\n'
         '  Take no more requests with the key ID, on every node within a second.\n'
     ),
+    'budget': (
+        'Usage: aiex budget [OPTIONS]\n'
+        '\n'
+        '  Show and set what may be spent on models, and report what was.\n'
+        '\n'
+        'Commands:\n'
+        '  report  Sum what calls of models used and cost.\n'
+        '  set     Let at most AMOUNT US dollars be spent in each period; none removes a budget.\n'
+    ),
+    'budget report': (
+        'Usage: aiex budget report [OPTIONS]\n'
+        '\n'
+        '  Sum what calls of models used and cost.\n'
+        '\n'
+        'Options:\n'
+        '  --by [provider|model|user|team|key|day]\n'
+        '                                  What to sum by; provider by default.\n'
+        '  --since WHEN                    Begin at: 7d, 12h, or a UTC time such as 2026-11-01;\n'
+        '                                  by default the first of this month.\n'
+        '  --until WHEN                    End before; now by default.\n'
+        '  --csv                           The same as --format csv.\n'
+    ),
+    'budget set': (
+        'Usage: aiex budget set [OPTIONS] AMOUNT|none\n'
+        '\n'
+        '  Let at most AMOUNT US dollars be spent in each period; none removes a budget.\n'
+        '\n'
+        'Options:\n'
+        '  --scope SCOPE           Whose budget: all, user:NAME, team:NAME, key:ID, provider:NAME\n'
+        '                          or model:PROVIDER:MODEL; * as a name is a budget for each. all\n'
+        '                          by default.\n'
+        '  --per [day|week|month]  Period of the calendar, in UTC; month by default.\n'
+    ),
+    'budget show': (
+        'Usage: aiex budget show [OPTIONS]\n'
+        '\n'
+        "  Show your budgets, and what is left of them; an admin sees everybody's.\n"
+    ),
     'config': (
         'Usage: aiex config [OPTIONS]\n'
         '\n'
@@ -417,6 +458,55 @@ HELP: dict[str, str] = {
         '  --port N        Port; 0 for a free one.  [0<=x<=65535]\n'
         '  --socket PATH   Listen at a Unix socket instead of an address.\n'
         '  --workers N     Processes that serve.  [1<=x<=256]\n'
+        '  --cert FILE     TLS certificate and its chain, PEM.\n'
+        '  --key FILE      Key of the certificate, PEM.\n'
+    ),
+    'events': (
+        'Usage: aiex events [OPTIONS] COMMAND [ARGS]...\n'
+        '\n'
+        '  What the gateway does, as it happens.\n'
+        '\n'
+        'Commands:\n'
+        '  tail  Show what is published from now on, in all processes of this machine or, with\n'
+        '        AIEX_SERVER, of that server: requests, calls of models, limits, breakers, keys.\n'
+    ),
+    'events tail': (
+        'Usage: aiex events tail [OPTIONS] [PATTERN]\n'
+        '\n'
+        '  Show what is published from now on, in all processes of this machine or, with\n'
+        '  AIEX_SERVER, of that server: requests, calls of models, limits, breakers, keys.\n'
+        '\n'
+        'Options:\n'
+        '  --count N  End after N events; Ctrl-C ends it in any case.  [x>=1]\n'
+    ),
+    'requests': (
+        'Usage: aiex requests [OPTIONS]\n'
+        '\n'
+        '  Requests that run or ran of late, in this and in other processes.\n'
+        '\n'
+        'Commands:\n'
+        '  attach  Show a request from its beginning, as the command that made it would, and go\n'
+        '          on until it ends. Ctrl-C leaves it running.\n'
+        '  cancel  Stop a request, in whatever process it runs.\n'
+    ),
+    'requests attach': (
+        'Usage: aiex requests attach [OPTIONS] ID\n'
+        '\n'
+        '  Show a request from its beginning, as the command that made it would, and go on until\n'
+        '  it ends. Ctrl-C leaves it running.\n'
+        '\n'
+        'Options:\n'
+        '  --after N  Leave out its first N events.  [x>=0]\n'
+    ),
+    'requests cancel': (
+        'Usage: aiex requests cancel [OPTIONS] ID\n'
+        '\n'
+        '  Stop a request, in whatever process it runs.\n'
+    ),
+    'requests list': (
+        'Usage: aiex requests list [OPTIONS]\n'
+        '\n'
+        '  List requests, newest first.\n'
     ),
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'
@@ -556,4 +646,4 @@ HELP: dict[str, str] = {
         '  Print which Aiex this is.\n'
     ),
 }
-NEEDS_NOUN = frozenset(['', 'create', 'gen'])
+NEEDS_NOUN = frozenset(['', 'create', 'events', 'gen'])

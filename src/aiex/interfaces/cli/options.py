@@ -20,7 +20,7 @@ _STRATEGIES = (
     *("in_order", "random", "round_robin", "load_balanced", "local_affinity", "cost", "latency"),
 )
 
-Format = Literal["text", "json", "md", "sarif", "mermaid", "dot"]
+Format = Literal["text", "json", "md", "sarif", "mermaid", "dot", "csv"]
 
 
 class Globals(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +153,7 @@ def _options() -> list[click.Parameter]:
         flag("--jsonl", help="Write each event as a line of JSON."),
         value(
             "--format",
-            type=click.Choice(["text", "json", "md", "sarif", "mermaid", "dot"]),
+            type=click.Choice(["text", "json", "md", "sarif", "mermaid", "dot", "csv"]),
             help="Form of the result.",
         ),
         flag("-q", "--quiet", help="Leave notices and progress out."),

@@ -43,11 +43,17 @@ class Connections:
 
     Args:
         bounds: What each may send and hold.
+
+    Attributes:
+        open: All of them.
+        listening: Those whose answer has no end of its own, such as published events.
+        refused: Number of connections that were too many.
     """
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.open: set[Connection] = set()
+        self.listening: set[Connection] = set()
         self.refused = 0
         self._answered = asyncio.Event()
 
@@ -60,7 +66,9 @@ class Connections:
         return [one for one in self.open if one.is_answering]
 
     def close_idle(self) -> None:
-        """Close the connections that wait for a request: none is taken any more."""
+        """Close the connections that wait for a request, and those whose answer has no end."""
+        for connection in list(self.listening):
+            connection.end()
         for connection in list(self.open):
             if not connection.is_answering:
                 connection.transport.close()

@@ -1,16 +1,14 @@
 """The application that answers requests: a raw ASGI callable for what is asked often.
 
-Whatever is not asked often (the API of Aiex itself) is a Starlette application that is imported
-when it is first needed.
+What is not asked often, the API of Aiex itself, is imported when it is first asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,6 +16,7 @@ import msgspec
 from aiex.core import (
     AiexError,
     CompleteArguments,
+    Entropy,
     ErrorInfo,
     Event,
     Failed,
@@ -47,9 +46,11 @@ from aiex.interfaces.http.connection import Connection, Connections
 from aiex.interfaces.http.hosts import Hosts
 from aiex.interfaces.http.metrics import Metrics
 from aiex.interfaces.http.models import model_answer
+from aiex.interfaces.http.siblings import Siblings
 from aiex.interfaces.http.wires import (
     ANTHROPIC,
     CHAT,
+    NATIVE,
     ROUTES,
     Route,
     Wire,
@@ -57,11 +58,13 @@ from aiex.interfaces.http.wires import (
     stream_error,
 )
 
+if TYPE_CHECKING:
+    from aiex.interfaces.http.native import NativeApi
+
 __all__ = ["Authenticate", "Door"]
 
 Receive = Callable[[], Awaitable[Any]]
 Headers = dict[bytes, bytes]
-Application = Callable[[Any, Receive, Send], Awaitable[None]]
 
 _TOKEN_NAMES = frozenset(
     {"access_token", "api-key", "api_key", "apikey", "auth", "key", "secret", "token", "x-api-key"}
@@ -106,6 +109,7 @@ class Door:
         bounds: What it takes.
         connections: What its connections share.
         now: Returns the wall time, aware, UTC.
+        siblings: The workers that serve beside this one; `None` if it is alone.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class Door:
         bounds: Bounds,
         connections: Connections,
         now: Callable[[], Any],
+        siblings: Siblings | None = None,
     ) -> None:
         self._gateway = gateway
         self._authenticate = authenticate
@@ -124,7 +129,9 @@ class Door:
         self._bounds = bounds
         self._connections = connections
         self._now = now
-        self._api: Application | None = None
+        self._siblings = siblings
+        self._random_bytes = Entropy()
+        self._api: NativeApi | None = None
         self.metrics = Metrics()
         self.is_draining = False
 
@@ -232,7 +239,7 @@ class Door:
         )
         kept = route.wire.kept
         return Request(
-            id=new_id("req", now=self._now(), entropy=os.urandom(10)),
+            id=new_id("req", now=self._now(), entropy=self._random_bytes(10)),
             verb="complete",
             arguments=msgspec.Raw(msgspec.json.encode(arguments)),
             principal=principal,
@@ -361,11 +368,53 @@ class Door:
             await answer(scope, send, 200, body, [JSON])
         elif path == "/readyz":
             await self._readyz(scope, send)
+        elif path.startswith("/api/v1/") or path == "/api/v1":
+            await self._answer_native(path, principal, headers, scope, receive, send)
         elif path == "/metrics":
             kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-            await answer(scope, send, 200, (await self._metrics_text()).encode(), [kind])
+            text = await self.metrics_text()
+            if self._siblings is not None:
+                text = await self._siblings.gathered(text)
+            await answer(scope, send, 200, text.encode(), [kind])
         else:
             raise StatusError(404, f"there is nothing at {path}")
+
+    async def _answer_native(
+        self,
+        path: str,
+        principal: Principal,
+        headers: Headers,
+        scope: Any,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        if self._api is None:
+            # Not the hot path: who asks only for models never pays for it.
+            from aiex.interfaces.http.native import NativeApi
+
+            self._api = NativeApi(self._gateway, now=self._now)
+        from aiex.interfaces.http.native import PREFIX, Call, query_of
+
+        connection: Connection = scope["aiex"]
+        call = Call(
+            principal=principal,
+            query=query_of(scope["query_string"]),
+            headers=headers,
+            body=lambda: self._body(headers, scope, receive),
+            scope=scope,
+            send=send,
+            listens=lambda: self._connections.listening.add(connection),
+        )
+        try:
+            await self._api(scope["method"], path.removeprefix(PREFIX), call)
+        except AiexError as error:
+            if not connection.cycle.response_started:
+                raise
+            last = stream_error(NATIVE, error.info(), last=b"\n\n")
+            await send({"type": "http.response.body", "body": last, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._connections.listening.discard(connection)
 
     async def _readyz(self, scope: Any, send: Send) -> None:
         missing = {"draining": "the server is about to stop"} if self.is_draining else {}
@@ -374,7 +423,8 @@ class Door:
         body = msgspec.json.encode(said)
         await answer(scope, send, 503 if missing else 200, body, [JSON])
 
-    async def _metrics_text(self) -> str:
+    async def metrics_text(self) -> str:
+        """Return the metrics of this process, in Prometheus's text form."""
         connections = self._connections
         own = self.metrics.text(connections=len(connections.open), refused=connections.refused)
         return own + await self._gateway.operations.metrics()
@@ -390,8 +440,10 @@ class Door:
         if not connection.cycle.response_started:
             await self._say(scope, send, wire, _STOPPING, [], close=True)
             return
-        if scope["path"] in ROUTES:  # of these, only a stream is still being answered
-            last = stream_error(wire, _STOPPING, last=connection.sent)
+        # Only a stream is still being answered then.
+        if scope["path"] in ROUTES or wire is NATIVE:
+            sent = b"\n\n" if wire is NATIVE else connection.sent
+            last = stream_error(wire, _STOPPING, last=sent)
             await send({"type": "http.response.body", "body": last, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         connection.transport.close()
@@ -444,6 +496,8 @@ def _wire_of(path: str, headers: Headers) -> Wire:
     route = ROUTES.get(path)
     if route is not None:
         return route.wire
+    if path.startswith("/api/"):
+        return NATIVE
     return ANTHROPIC if b"anthropic-version" in headers else CHAT
 
 

@@ -10,16 +10,19 @@ import msgspec
 
 from aiex.core import AiexError, ErrorInfo, error_from_info
 from aiex.wires import anthropic_messages, openai_chat, openai_responses
-from aiex.wires.sse import encode_event
+from aiex.wires.sse import encode_comment, encode_event
 
 __all__ = [
     "ANTHROPIC",
     "CHAT",
     "EMBEDDINGS",
+    "NATIVE",
     "RESPONSES",
     "ROUTES",
     "Route",
     "Wire",
+    "encode_comment",
+    "encode_event",
     "error_body",
     "stream_error",
 ]
@@ -46,6 +49,13 @@ RESPONSES = Wire(
     name="openai_responses", encode_error=openai_responses.encode_error, error_event="error"
 )
 EMBEDDINGS = Wire(name="openai_embeddings", encode_error=openai_chat.encode_error)
+NATIVE = Wire(
+    name="native",
+    encode_error=lambda error: msgspec.json.encode({"error": error.info()}),
+    error_event="error",
+)
+"""Aiex's own: an `ErrorInfo`, whole."""
+
 ANTHROPIC = Wire(
     name="anthropic_messages",
     encode_error=anthropic_messages.encode_error,
@@ -82,6 +92,8 @@ ROUTES: dict[str, Route] = {
 def error_body(wire: Wire, info: ErrorInfo) -> bytes:
     """Return what *wire* says about *info*, with what to do next."""
     error = error_from_info(info)
+    if wire is NATIVE:
+        return wire.encode_error(error)
     if info.hint:
         error.message = f"{info.message} ({info.hint})"
     return wire.encode_error(error)

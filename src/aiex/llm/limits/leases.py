@@ -758,6 +758,12 @@ def _ledger_of(value: bytes) -> Ledger:
 def _refusal(account: Account, need: int, now: float) -> LimitError:
     """Return the error of a call that *account* cannot let through."""
     limit = account.limit
+    refused = _refused(account, need, now)
+    return refused.reached(limit.id, scope=account.subject, what=limit.what)
+
+
+def _refused(account: Account, need: int, now: float) -> LimitError:
+    limit = account.limit
     per = "at once" if limit.what == "concurrency" else f"a {limit.window}"
     if not isinstance(limit.window, str) and limit.what != "concurrency":
         per = f"in {limit.window:g} s"
