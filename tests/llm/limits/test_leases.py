@@ -232,6 +232,23 @@ async def test_a_budget_is_settled_by_the_cost_and_the_rest_is_free_for_others(
         assert await granted(two, 1, cost=800) == 1
 
 
+async def test_a_process_that_stops_calling_gives_back_what_it_leased_of_a_budget(
+    house: House,
+) -> None:
+    budget = rate(10_000, "cost", window="month")
+    async with await house.limiter(budget) as one, await house.limiter(budget) as two:
+        for _ in range(20):
+            await granted(one, 1, cost=20)
+            house.clock.advance(0.3)
+            await one.tend()
+        assert (await two.usage())[0].leased > 0
+        house.clock.advance(11.0)
+        await one.tend()
+        (usage,) = await two.usage()
+        assert (usage.used, usage.leased, usage.left) == (400, 0, 9600)
+        assert one.metrics().reserved == 20
+
+
 async def test_each_user_has_a_limit_of_his_own_under_a_star(house: House) -> None:
     async with await house.limiter(rate(3, scope="user:*")) as limits:
         assert await granted(limits, 5, ANN) == 3
