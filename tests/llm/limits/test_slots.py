@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import anyio
@@ -24,6 +25,7 @@ async def test_calls_below_the_cap_are_never_refused_and_seldom_ask_the_store(
 ) -> None:
     clock = SystemClock()
     source = FixedLimits([Limit(id="l", scope="all", what="concurrency", amount=1000)])
+    chance = random.Random(7)
     calls = 0
 
     async def call(limits: LeasedLimits) -> None:
@@ -32,8 +34,9 @@ async def test_calls_below_the_cap_are_never_refused_and_seldom_ask_the_store(
             held = await limits.reserve(
                 ANN, ENDPOINT, input_tokens=1, output_tokens=1, cost_usd_micros=None
             )
-            await anyio.sleep(0)
+            await anyio.sleep(chance.random() / 200)
             await held.settle(None, cost_usd_micros=None)
+            await anyio.sleep(chance.random() / 200)
             calls += 1
 
     async with (
