@@ -38,6 +38,7 @@ MODULE = '```python\n"""Discounts."""\n\nRATE = 5\n```'
 
 # Each command as it ends well, by its own name, in a project that is no git repository.
 WELL = {
+    "requests list": ("requests",),
     "explain": ("explain", "shop/cart.py", "--facts-only"),
     "analyze": ("analyze",),
     "analyze graph": ("analyze", "graph"),
@@ -87,6 +88,9 @@ BADLY = {
     "config key set": (("config", "key", "set", "opnai"), 2),
     "config key delete": (("config", "key", "delete", "openai"), 2),
     "serve": (("serve", "--host", "0.0.0.0"), 2),
+    "events tail": (("events", "tail"), 2),
+    "requests attach": (("requests", "attach", "req_of_nobody"), 2),
+    "requests cancel": (("requests", "cancel", "req_of_nobody"), 2),
     "doctor": (("doctor", "--quik"), 2),
     "sandbox test": (("sandbox", "test", "--level", "moon"), 2),
     "completion": (("completion", "csh"), 2),

@@ -18,6 +18,7 @@ from aiex.app.masking import redactor_of
 from aiex.app.places import places_of
 from aiex.app.serving import OwnToken, open_node
 from aiex.app.settings import ServerSettings
+from aiex.app.workers import run_workers
 
 __all__ = [
     "Ask",
@@ -35,6 +36,7 @@ __all__ = [
     "open_node",
     "places_of",
     "redactor_of",
+    "run_workers",
     "set_user",
     "user_file",
     "user_name",

@@ -23,6 +23,7 @@ import anyio.to_thread
 from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import Ask, KeySource, variables_of
 from aiex.app.masking import redactor_of
+from aiex.app.node import TOKEN, NodeClient, node_models, node_of
 from aiex.app.places import Places, further_roots, places_of, sealed_file
 from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
@@ -111,6 +112,9 @@ class House:
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self.node = node_of(env, own_token=self.places.token)
+        if TOKEN in env:
+            self.redact.hold(env[TOKEN])
         self._limits: HouseLimits | None = None
         self.store_error: StoreError | None = None
         sandbox = self.settings.sandbox
@@ -158,6 +162,8 @@ class House:
                         redact=self.redact.without_held,
                     )
                 )
+            if self.node is not None:
+                await opened.enter_async_context(self.node)
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
@@ -320,7 +326,8 @@ class House:
         """Return what verbs ask models with."""
         from aiex.assistant.models import Models
 
-        return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
+        asked = self.coordinator() if self.node is None else node_models(self, self.node)
+        return Models(asked, shown=Shown(self.store), clock=self.clock)
 
     def gateway_keys(self) -> GatewayKeys:
         """Return the stored keys of the gateway."""
@@ -359,8 +366,10 @@ async def open_gateway(
     redact: Redactor | None = None,
     ask: Ask | None = None,
     let_in: LetIn | None = None,
-) -> LocalGateway:
+) -> LocalGateway | NodeClient:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
+
+    Where the environment names a node, what is the node's goes there.
 
     Args:
         loaded: The settings in force.
@@ -383,7 +392,7 @@ async def open_gateway(
             opened.push_async_callback(resources.aclose)
             authenticator, more = await let_in(house, opened)
             resources = opened.pop_all()
-    return LocalGateway(
+    gateway = LocalGateway(
         openers(house),
         clock=house.clock,
         store=house.store,
@@ -393,6 +402,7 @@ async def open_gateway(
         records=house.services.records,
         admission=Admission(),
     )
+    return gateway if house.node is None else NodeClient(gateway, house.node)
 
 
 async def open_doctor(

@@ -51,7 +51,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 _KEYS_ELSEWHERE = "aiex config key set PROVIDER, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
 
-_NO_SETTINGS = frozenset({"AIEX_PROFILE", "AIEX_CONFIG", "AIEX_PASSPHRASE", "AIEX_PASSPHRASE_FILE"})
+_NO_SETTINGS = frozenset(
+    {
+        *("AIEX_PROFILE", "AIEX_CONFIG", "AIEX_PASSPHRASE", "AIEX_PASSPHRASE_FILE"),
+        *("AIEX_SERVER", "AIEX_TOKEN", "AIEX_CA_FILE"),
+    }
+)
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ import anyio.to_thread
 from aiex.app.compose import House, open_gateway, user_name
 from aiex.app.config import Loaded
 from aiex.app.keys import Ask
+from aiex.app.node import SERVER
 from aiex.app.operating import Operating
 from aiex.app.providers import watching
 from aiex.context import KeyAuthenticator
@@ -138,7 +139,9 @@ async def open_node(
             "reports": operating.reports,
         }
 
-    gateway = await open_gateway(loaded, env, redact=redact, ask=ask, let_in=let_in)
+    own_env = {name: value for name, value in env.items() if name != SERVER}
+    gateway = await open_gateway(loaded, own_env, redact=redact, ask=ask, let_in=let_in)
+    assert isinstance(gateway, LocalGateway)  # since it is nobody's client
     return Node(gateway, announce[0], platform.node())
 
 

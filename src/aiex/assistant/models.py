@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,6 +37,9 @@ from aiex.core import (
 )
 from aiex.llm import Coordinator, Endpoint, Estimate, total_of
 from aiex.runtime import Clock
+
+if TYPE_CHECKING:
+    from aiex.llm.node import NodeModels
 
 __all__ = ["Asked", "Chosen", "Models", "cost_of", "piece_of", "sum_of"]
 
@@ -97,12 +101,14 @@ class Models:
     """Asks models on behalf of a verb.
 
     Args:
-        coordinator: Chooses, retries and records.
+        coordinator: Chooses, retries and records, here or on a node.
         shown: Keeps what was shown and why.
         clock: Where time comes from.
     """
 
-    def __init__(self, coordinator: Coordinator, *, shown: Shown, clock: Clock) -> None:
+    def __init__(
+        self, coordinator: Coordinator | NodeModels, *, shown: Shown, clock: Clock
+    ) -> None:
         self._coordinator = coordinator
         self._shown = shown
         self._clock = clock

@@ -27,6 +27,8 @@ COMMANDS = (
     "budget",
     "config",
     "serve",
+    "events",
+    "requests",
     "doctor",
     "sandbox",
     "audit",

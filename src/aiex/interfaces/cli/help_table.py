@@ -21,6 +21,8 @@ HELP: dict[str, str] = {
         '  config      Read and change the settings.\n'
         "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
         '              API.\n'
+        '  events      What the gateway does, as it happens.\n'
+        '  requests    Requests that run or ran of late, in this and in other processes.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
         '  sandbox     Show what keeps commands inside, and try to get out.\n'
@@ -456,6 +458,55 @@ HELP: dict[str, str] = {
         '  --port N        Port; 0 for a free one.  [0<=x<=65535]\n'
         '  --socket PATH   Listen at a Unix socket instead of an address.\n'
         '  --workers N     Processes that serve.  [1<=x<=256]\n'
+        '  --cert FILE     TLS certificate and its chain, PEM.\n'
+        '  --key FILE      Key of the certificate, PEM.\n'
+    ),
+    'events': (
+        'Usage: aiex events [OPTIONS] COMMAND [ARGS]...\n'
+        '\n'
+        '  What the gateway does, as it happens.\n'
+        '\n'
+        'Commands:\n'
+        '  tail  Show what is published from now on, in all processes of this machine or, with\n'
+        '        AIEX_SERVER, of that server: requests, calls of models, limits, breakers, keys.\n'
+    ),
+    'events tail': (
+        'Usage: aiex events tail [OPTIONS] [PATTERN]\n'
+        '\n'
+        '  Show what is published from now on, in all processes of this machine or, with\n'
+        '  AIEX_SERVER, of that server: requests, calls of models, limits, breakers, keys.\n'
+        '\n'
+        'Options:\n'
+        '  --count N  End after N events; Ctrl-C ends it in any case.  [x>=1]\n'
+    ),
+    'requests': (
+        'Usage: aiex requests [OPTIONS]\n'
+        '\n'
+        '  Requests that run or ran of late, in this and in other processes.\n'
+        '\n'
+        'Commands:\n'
+        '  attach  Show a request from its beginning, as the command that made it would, and go\n'
+        '          on until it ends. Ctrl-C leaves it running.\n'
+        '  cancel  Stop a request, in whatever process it runs.\n'
+    ),
+    'requests attach': (
+        'Usage: aiex requests attach [OPTIONS] ID\n'
+        '\n'
+        '  Show a request from its beginning, as the command that made it would, and go on until\n'
+        '  it ends. Ctrl-C leaves it running.\n'
+        '\n'
+        'Options:\n'
+        '  --after N  Leave out its first N events.  [x>=0]\n'
+    ),
+    'requests cancel': (
+        'Usage: aiex requests cancel [OPTIONS] ID\n'
+        '\n'
+        '  Stop a request, in whatever process it runs.\n'
+    ),
+    'requests list': (
+        'Usage: aiex requests list [OPTIONS]\n'
+        '\n'
+        '  List requests, newest first.\n'
     ),
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'
@@ -595,4 +646,4 @@ HELP: dict[str, str] = {
         '  Print which Aiex this is.\n'
     ),
 }
-NEEDS_NOUN = frozenset(['', 'create', 'gen'])
+NEEDS_NOUN = frozenset(['', 'create', 'events', 'gen'])

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import anyio
 import anyio.to_thread
 
-from aiex.app import Ask, OwnToken, ServerSettings, open_node, places_of
-from aiex.core import NodeChanged, Principal
+from aiex.app import Ask, OwnToken, ServerSettings, open_node, places_of, run_workers
+from aiex.core import ConfigurationError, NodeChanged, Principal
 from aiex.interfaces.cli.drive import Setup, answer
 from aiex.interfaces.cli.hidden import asker
 from aiex.interfaces.cli.render.serve import ServeResult
@@ -28,23 +32,32 @@ from aiex.interfaces.http.serve import (
     open_socket,
     run_server,
 )
+from aiex.interfaces.http.siblings import Siblings
 
 __all__ = ["serve"]
 
+_STOP_SECONDS = 10.0
 
-def serve(setup: Setup, *, as_worker: bool = False) -> int:
+
+def serve(setup: Setup, *, as_worker: str | None = None) -> int:
     """Serve until a signal asks for an end, and return the exit status.
 
     Args:
         setup: What the command stands on.
-        as_worker: Whether another process started this one to serve beside others.
+        as_worker: Which of several workers this process shall be; `None` if it is none.
 
     Raises:
         ConfigurationError: It may not, or cannot, listen there.
+        ChildError: A worker could not be started.
     """
     settings = setup.loaded.settings.server
     serving = _serving(settings)
     check(serving)
+    if settings.workers > 1 and serving.socket is not None:
+        raise ConfigurationError(
+            "a Unix socket is served by one process",
+            hint="leave out --workers, or listen at an address with --host and --port",
+        )
     token = OwnToken(places_of(setup.loaded.settings.state).token)
     token.hold(setup.redact.hold)
     bound = open_socket(serving)
@@ -56,17 +69,50 @@ def serve(setup: Setup, *, as_worker: bool = False) -> int:
     def ready() -> None:
         answer(setup, "serve", result)
 
-    options: dict[str, Any] = {}
-    if find_spec("uvloop") is not None:
-        options["use_uvloop"] = True
-    run = partial(_run, setup, serving, bound, token, address, ready)
     try:
+        if as_worker is not None:
+            siblings = Siblings.named(as_worker)
+            run = partial(_run, setup, serving, bound, token, address, _tell_parent, siblings)
+        elif settings.workers > 1:
+            return _lead(setup, serving, settings.workers, bound.getsockname()[1], ready)
+        else:
+            run = partial(_run, setup, serving, bound, token, address, ready, None)
+        options: dict[str, Any] = {}
+        if find_spec("uvloop") is not None:
+            options["use_uvloop"] = True
         anyio.run(run, backend_options=options)
     finally:
         bound.close()
         if serving.socket is not None:
             serving.socket.unlink(missing_ok=True)
     return 0
+
+
+def _lead(setup: Setup, serving: Serving, count: int, port: int, ready: Callable[[], None]) -> int:
+    """Keep *count* workers running; the port is ours as long as our socket is bound to it."""
+    own = [sys.executable, "-m", "aiex", *sys.argv[1:]]
+    with TemporaryDirectory(prefix="aiex-", ignore_cleanup_errors=True) as folder:
+        commands = [
+            [*own, "--port", str(port), "--as-worker", f"{number}:{count}:{folder}"]
+            for number in range(count)
+        ]
+        within = serving.drain_seconds + _STOP_SECONDS
+        keep = partial(run_workers, commands, env=setup.env, stop_within=within, ready=ready)
+        anyio.run(keep)
+    return 0
+
+
+def _tell_parent() -> None:
+    """Say that this worker can be used, and end with the process that started it."""
+    os.write(sys.stdout.fileno(), b"ready\n")
+    loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    loop.add_reader(stdin, read)
 
 
 async def _run(
@@ -76,6 +122,7 @@ async def _run(
     token: OwnToken,
     address: str,
     ready: Callable[[], None],
+    siblings: Siblings | None,
 ) -> None:
     ask: Ask | None = asker()
     node = await open_node(setup.loaded, setup.env, token, redact=setup.redact, ask=ask)
@@ -92,7 +139,14 @@ async def _run(
                 ready()
 
         async with operations.register("http", capabilities=CAPABILITIES):
-            await run_server(gateway, serving, bound, authenticate=authenticate, changed=changed)
+            await run_server(
+                gateway,
+                serving,
+                bound,
+                authenticate=authenticate,
+                changed=changed,
+                siblings=siblings,
+            )
 
 
 def _keep_what_is_loaded() -> None:

@@ -46,6 +46,7 @@ from aiex.interfaces.http.connection import Connection, Connections
 from aiex.interfaces.http.hosts import Hosts
 from aiex.interfaces.http.metrics import Metrics
 from aiex.interfaces.http.models import model_answer
+from aiex.interfaces.http.siblings import Siblings
 from aiex.interfaces.http.wires import (
     ANTHROPIC,
     CHAT,
@@ -108,6 +109,7 @@ class Door:
         bounds: What it takes.
         connections: What its connections share.
         now: Returns the wall time, aware, UTC.
+        siblings: The workers that serve beside this one; `None` if it is alone.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Door:
         bounds: Bounds,
         connections: Connections,
         now: Callable[[], Any],
+        siblings: Siblings | None = None,
     ) -> None:
         self._gateway = gateway
         self._authenticate = authenticate
@@ -126,6 +129,7 @@ class Door:
         self._bounds = bounds
         self._connections = connections
         self._now = now
+        self._siblings = siblings
         self._random_bytes = Entropy()
         self._api: NativeApi | None = None
         self.metrics = Metrics()
@@ -368,7 +372,10 @@ class Door:
             await self._answer_native(path, principal, headers, scope, receive, send)
         elif path == "/metrics":
             kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
-            await answer(scope, send, 200, (await self._metrics_text()).encode(), [kind])
+            text = await self.metrics_text()
+            if self._siblings is not None:
+                text = await self._siblings.gathered(text)
+            await answer(scope, send, 200, text.encode(), [kind])
         else:
             raise StatusError(404, f"there is nothing at {path}")
 
@@ -416,7 +423,8 @@ class Door:
         body = msgspec.json.encode(said)
         await answer(scope, send, 503 if missing else 200, body, [JSON])
 
-    async def _metrics_text(self) -> str:
+    async def metrics_text(self) -> str:
+        """Return the metrics of this process, in Prometheus's text form."""
         connections = self._connections
         own = self.metrics.text(connections=len(connections.open), refused=connections.refused)
         return own + await self._gateway.operations.metrics()

@@ -61,7 +61,7 @@ __all__ = ["PREFIX", "Call", "NativeApi", "query_of"]
 PREFIX = "/api/v1"
 
 _BEAT_SECONDS = 15.0
-_REQUEST_ID = re.compile(r"req_[0-9a-z]{26}")
+_REQUEST_ID = re.compile(r"req_[0-9a-z]{25}")
 _MOST_SAID = 2000
 _STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -295,7 +295,7 @@ class NativeApi:
     def _made(self, asked: Asked, principal: Principal) -> Request:
         if asked.id and not _REQUEST_ID.fullmatch(asked.id):
             raise UsageError(
-                "the id of a request is req_ and 26 digits and small letters",
+                "the id of a request is req_ and 25 digits and small letters",
                 hint="leave it out, and one is made",
             )
         request = Request(

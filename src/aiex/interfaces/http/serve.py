@@ -6,6 +6,7 @@ import asyncio
 import signal
 import ssl
 import time
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from socket import AF_UNIX, gethostname, socket
@@ -20,6 +21,7 @@ from aiex.interfaces.http.connection import Connections
 from aiex.interfaces.http.door import Authenticate, Door
 from aiex.interfaces.http.hosts import Hosts
 from aiex.interfaces.http.server import Changed, serve
+from aiex.interfaces.http.siblings import Siblings
 from aiex.interfaces.http.sockets import is_loopback, listen_at, listen_on_path
 
 __all__ = ["CAPABILITIES", "Serving", "address_of", "check", "open_socket", "run_server"]
@@ -120,6 +122,7 @@ async def run_server(
     *,
     authenticate: Authenticate,
     changed: Changed,
+    siblings: Siblings | None = None,
 ) -> None:
     """Serve until a signal asks for an end, and all that runs has ended.
 
@@ -131,6 +134,7 @@ async def run_server(
         bound: Its socket, which is closed at the end.
         authenticate: Says who asks.
         changed: Called with what the server does from then on.
+        siblings: The workers that serve beside this one; `None` if it is alone.
     """
     tls = await anyio.to_thread.run_sync(_tls, serving)
     connections = Connections(serving.bounds)
@@ -141,9 +145,12 @@ async def run_server(
         bounds=serving.bounds,
         connections=connections,
         now=lambda: datetime.now(UTC),
+        siblings=siblings,
     )
     stop = asyncio.Event()
-    async with anyio.create_task_group() as tasks:
+    async with AsyncExitStack() as opened, anyio.create_task_group() as tasks:
+        if siblings is not None:
+            await opened.enter_async_context(siblings.answering(door.metrics_text))
         tasks.start_soon(_stop_on_signal, stop, connections)
         await serve(
             door,

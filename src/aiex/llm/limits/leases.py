@@ -49,7 +49,6 @@ _LEDGERS: Final = "limit_ledger"
 _MEMBERS: Final = "limit_member"
 _TRIES = 30
 _PAUSE = 0.002  # seconds; about what one turn of another process takes
-_ROUNDS = 20
 _ROUTES = 4096
 _PROBE_EVERY = 1.0
 _FORGOTTEN_AFTER = 3600.0  # seconds without the store: shares end, and the silent are forgotten
@@ -86,7 +85,8 @@ class LimitMetrics(msgspec.Struct, frozen=True, kw_only=True):
         refused: Calls that were refused.
         shared: Calls that were let through without the store, on this process's share.
         expired: Reservations that nobody settled.
-        turns: Turns of ledgers.
+        turns: Turns of ledgers, each at least a read.
+        writes: Transactions of the store.
         conflicts: Turns that had to be taken anew because another process was quicker.
         failures: Turns that failed because the store could not be had.
         has_store: Whether the store answered last.
@@ -99,6 +99,7 @@ class LimitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     shared: int
     expired: int
     turns: int
+    writes: int
     conflicts: int
     failures: int
     has_store: bool
@@ -159,8 +160,8 @@ class LeasedLimits:
         expires_after: Seconds after which a reservation that nobody settled is given back; longer
             than any call.
         parts: Whether a process may lose the store while others keep it, as in a cluster. Then
-            the share of one that is silent is set aside by the others; otherwise only after they
-            were without the store themselves.
+            the share of one that is silent is set aside by the others; otherwise only for the
+            moment after they were without the store themselves.
         pace: How often to look after what is held, seconds; `None` to leave that to `tend`.
         holder: Name of this process, of this start; made up unless given.
         sleep: How to wait.
@@ -209,11 +210,11 @@ class LeasedLimits:
         self._joined_at = 0
         self._contact_at = 0
         self._beat_due = -math.inf
-        self._alone_until = math.inf
-        self._lost = False
+        self._alone_until = -math.inf
+        self._lost = self._was_lost = False
         self._probe_at = -math.inf
         self._reserved = self._refused = self._shared = self._expired = 0
-        self._turns = self._conflicts = self._failures = 0
+        self._turns = self._writes = self._conflicts = self._failures = 0
 
     async def __aenter__(self) -> Self:
         self._tasks = await self._stack.enter_async_context(anyio.create_task_group())
@@ -233,7 +234,7 @@ class LeasedLimits:
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             tasks.cancel_scope.cancel()
-        await self._stack.__aexit__(kind, error, trace)
+        await self._stack.aclose()  # what was raised inside is not of these tasks
 
     # Deciding.
 
@@ -290,7 +291,7 @@ class LeasedLimits:
         now: float,
     ) -> _Reservation:
         ends = now + self._patience
-        for _ in range(_ROUNDS):
+        while True:
             lacking = [
                 (account, need)
                 for what, account in accounts
@@ -299,7 +300,9 @@ class LeasedLimits:
             if not lacking:
                 return self._take(accounts, amounts, now)
             for account, need in lacking:
-                if account.is_refused(need, now):
+                # Who lost a race for what a turn brought asks again, as long as there is time.
+                has_lost = now >= ends and not self._lost and not self._hangs(account, now)
+                if has_lost or account.is_refused(need, now):
                     self._refused += 1
                     raise _refusal(account, need, now)
             if not self._may_ask(lacking, now, ends):
@@ -309,9 +312,10 @@ class LeasedLimits:
                 for batch in batches:
                     await batch.done.wait()
             now = self._clock.monotonic()
-        self._refused += 1
-        account, need = lacking[0]
-        raise _refusal(account, need, now)
+
+    def _hangs(self, account: Account, now: float) -> bool:
+        """Return whether the store has kept a turn of *account* waiting for long."""
+        return account.turn_since is not None and now - account.turn_since > self._patience / 2
 
     def _may_ask(self, lacking: Sequence[tuple[Account, int]], now: float, ends: float) -> bool:
         """Return whether a turn of the store may still help."""
@@ -505,6 +509,7 @@ class LeasedLimits:
                     expect=0 if record is None else record.revision,
                     ttl=account.lasts,
                 )
+                self._writes += 1
                 try:
                     await self._store.transact([write])
                 except ConflictError:
@@ -537,6 +542,7 @@ class LeasedLimits:
     def _failed(self, error: Exception) -> None:
         now = self._clock.monotonic()
         self._failures += 1
+        self._was_lost = True
         self._probe_at = now + _PROBE_EVERY
         self._beat_due = -math.inf  # who is silent must be known before anything is leased
         if not self._lost:
@@ -579,17 +585,16 @@ class LeasedLimits:
         ]
         me = msgspec.json.encode(Member(at=at, among=among))
         writes.append(Write(table=_MEMBERS, key=(self._holder,), value=me))
+        self._writes += 1
         await self._store.transact(writes[-500:])
         was_away = at - self._contact_at > round(self._silent * 1_000_000)
         if was_away:
-            # What others took without the store is told by now, or counts against their share.
             self._joined_at = at
-            self._alone_until = now + self._longest_window() + self._silent
+        if was_away and self._was_lost:
+            # What others took without the store is told by then, or counts against their share.
+            self._alone_until = now + 3 * _PROBE_EVERY
+        self._was_lost = False
         self._members, self._among, self._contact_at = members, among, at
-
-    def _longest_window(self) -> float:
-        windows = [x.window for x in self._source.limits() if not isinstance(x.window, str)]
-        return 1.1 * max(windows, default=0.0)
 
     async def tend(self) -> None:
         """Renew, hand back, and probe the store, where that is due."""
@@ -735,6 +740,7 @@ class LeasedLimits:
             shared=self._shared,
             expired=self._expired,
             turns=self._turns,
+            writes=self._writes,
             conflicts=self._conflicts,
             failures=self._failures,
             has_store=not self._lost,

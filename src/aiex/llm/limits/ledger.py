@@ -205,7 +205,7 @@ def _more(free: int, keeps: int, needs: Sequence[int], wish: int) -> int:
     for need in needs:
         if wanted + need <= has:
             wanted += need
-    share = min(wish, free // _SHARE)
+    share = min(wish - keeps, free // _SHARE)
     return max(0, min(free, max(wanted - keeps, share)))
 
 

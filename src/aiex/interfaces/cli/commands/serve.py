@@ -14,7 +14,7 @@ __all__ = ["command"]
 
 
 @click.pass_obj
-def _serve(asked: Globals, /, as_worker: bool, **given: Any) -> int:
+def _serve(asked: Globals, /, as_worker: str | None, **given: Any) -> int:
     from aiex.interfaces.cli.serving import serve
 
     if asked.jsonl or asked.format not in {None, "text", "json"}:
@@ -42,7 +42,11 @@ command = Leaf(
             ["--workers"], type=click.IntRange(1, 256), metavar="N", help="Processes that serve."
         ),
         click.Option(
-            ["--as-worker"], is_flag=True, hidden=True, help="Serve beside others, for a parent."
+            ["--cert", "tls_cert"], metavar="FILE", help="TLS certificate and its chain, PEM."
+        ),
+        click.Option(["--key", "tls_key"], metavar="FILE", help="Key of the certificate, PEM."),
+        click.Option(
+            ["--as-worker"], hidden=True, help="Serve beside others, for the process that says so."
         ),
     ],
 )
