@@ -62,7 +62,9 @@ def _children_of(pid: int, word: str) -> list[int]:
             continue
         try:
             status = (entry / "stat").read_text(errors="replace")
-            lines[int(entry.name)] = (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
+            lines[int(entry.name)] = (
+                (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
+            )
         except (FileNotFoundError, ProcessLookupError):
             continue
         parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])

@@ -465,7 +465,9 @@ STAGES = ["in the head", "in the body", "before content", "in the stream", "unre
 
 
 @pytest.mark.parametrize("stage", STAGES)
-async def test_nothing_is_left_of_clients_that_leave(stage: str) -> None:
+async def test_nothing_is_left_of_clients_that_leave(
+    stage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def script(
         request: Request, arguments: CompleteArguments
     ) -> AsyncGenerator[EventBody, None]:
@@ -508,3 +510,4 @@ async def test_nothing_is_left_of_clients_that_leave(stage: str) -> None:
         from aiex.interfaces.http.connection import Connection
 
         assert not [one for one in gc.get_objects() if isinstance(one, Connection)]
+    assert not caplog.records  # to leave is no fault, and who leaves cannot fill a log
