@@ -164,8 +164,8 @@ def aiex(upstream: int, folder: Path) -> Iterator[Target]:
     config.write_text(
         '[model]\norder = ["openai"]\nstrategy = "load_balanced"\n'
         f'openai_url = "http://127.0.0.1:{upstream}/v1"\n'
-        '[[limits.rates]]\nscope = "user:*"\nrequests = 100000000\ntokens = 100000000000\n'
-        '[[limits.rates]]\nscope = "provider:*"\nrequests = 100000000\nconcurrency = 100000\n'
+        '[limits.each]\nscope = "user:*"\nrequests = 100000000\ntokens = 100000000000\n'
+        '[limits.upstream]\nscope = "provider:*"\nrequests = 100000000\nconcurrency = 100000\n'
     )
     env = {
         "PATH": os.environ["PATH"],
@@ -181,7 +181,7 @@ def aiex(upstream: int, folder: Path) -> Iterator[Target]:
     )  # fmt: skip
     key = json.loads(made.stdout)["data"]["key"]
     subprocess.run(
-        [*run, "budget", "set", "user:*", "1000000", "--per", "month"],
+        [*run, "budget", "set", "1000000", "--scope", "user:*", "--per", "month"],
         env=env, cwd=folder, capture_output=True, check=True,
     )  # fmt: skip
     log, begun = folder / "aiex.log", time.monotonic()

@@ -38,11 +38,13 @@ class WatchedStore(SqliteStore):
     Attributes:
         asked: Calls of it.
         is_gone: Whether every call fails.
+        is_mute: Whether a transaction is done and then fails.
         hangs: Set once calls that hang may go on; `None` if they do not hang.
     """
 
     asked = 0
     is_gone = False
+    is_mute = False
     hangs: anyio.Event | None = None
 
     async def _look(self) -> None:
@@ -62,7 +64,10 @@ class WatchedStore(SqliteStore):
 
     async def transact(self, *args: Any, **more: Any) -> Any:
         await self._look()
-        return await super().transact(*args, **more)
+        sequence = await super().transact(*args, **more)
+        if self.is_mute:
+            raise GoneError("The answer is lost.")
+        return sequence
 
 
 class House:
@@ -227,6 +232,23 @@ async def test_a_budget_is_settled_by_the_cost_and_the_rest_is_free_for_others(
         assert await granted(two, 1, cost=800) == 1
 
 
+async def test_a_process_that_stops_calling_gives_back_what_it_leased_of_a_budget(
+    house: House,
+) -> None:
+    budget = rate(10_000, "cost", window="month")
+    async with await house.limiter(budget) as one, await house.limiter(budget) as two:
+        for _ in range(20):
+            await granted(one, 1, cost=20)
+            house.clock.advance(0.3)
+            await one.tend()
+        assert (await two.usage())[0].leased > 0
+        house.clock.advance(11.0)
+        await one.tend()
+        (usage,) = await two.usage()
+        assert (usage.used, usage.leased, usage.left) == (400, 0, 9600)
+        assert one.metrics().reserved == 20
+
+
 async def test_each_user_has_a_limit_of_his_own_under_a_star(house: House) -> None:
     async with await house.limiter(rate(3, scope="user:*")) as limits:
         assert await granted(limits, 5, ANN) == 3
@@ -313,7 +335,7 @@ async def test_many_that_wait_share_one_turn(house: House) -> None:
 async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_the_patience(
     house: House,
 ) -> None:
-    async with await house.limiter(rate(10), patience=0.05) as limits:
+    async with await house.limiter(rate(10), patience=0.5) as limits:
         store = house.stores[0]
         store.hangs = anyio.Event()
 
@@ -325,7 +347,7 @@ async def test_a_store_that_hangs_holds_nobody_up_for_longer_than_the_patience(
             for _ in range(3):
                 tasks.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
-            house.clock.advance(0.1)
+            house.clock.advance(0.6)
         await wait()  # and this one at once, since the turn of the others is overdue
         store.hangs.set()
 
@@ -385,6 +407,36 @@ async def test_without_the_store_a_rate_goes_on_with_a_share_once_that_is_safe(
         await two.tend()
         await one.tend()
         assert await granted(one, 120) == 100
+
+
+async def test_without_the_store_a_rate_that_denies_gives_nothing(house: House) -> None:
+    async with await house.limiter(rate(100, on_store_loss="deny")) as limits:
+        for _ in range(4):
+            await granted(limits, 1)
+            house.clock.advance(5.1)
+            await limits.tend()
+        house.stores[0].is_gone = True
+        house.clock.advance(120.0)
+        assert await granted(limits, 10) == 0
+
+
+async def test_a_turn_whose_answer_was_lost_is_not_told_twice(house: House) -> None:
+    limit = rate(100, "tokens")
+    async with await house.limiter(limit) as one, await house.limiter(limit) as two:
+        await reserve(one, tokens=30)
+        held = await reserve(one, tokens=30)
+        house.clock.advance(1.1)
+        await one.tend()
+        await held.settle(Usage(), cost_usd_micros=None)
+        house.clock.advance(1.1)
+        house.stores[0].is_mute = True
+        await one.tend()
+        house.stores[0].is_mute = False
+        house.clock.advance(1.1)
+        await one.tend()
+
+        (usage,) = await two.usage()
+        assert (usage.used, usage.leased + usage.left) == (30, 70)
 
 
 async def test_a_process_that_just_came_has_no_share(house: House) -> None:

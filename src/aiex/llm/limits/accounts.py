@@ -506,7 +506,7 @@ class Slots(Account):
         now: Present time.
     """
 
-    __slots__ = ("ends", "held", "in_use", "skew", "told_held")
+    __slots__ = ("ends", "held", "in_use", "peak", "peak_at", "skew", "told_held")
 
     def __init__(
         self,
@@ -521,6 +521,8 @@ class Slots(Account):
         super().__init__(limit, subject, SLOTS_NAME, holder=holder, time=time, now=now)
         self.skew = round(skew * 1_000_000)
         self.in_use = 0
+        self.peak = 0
+        self.peak_at = now
         self.held = 0
         self.told_held = 0
         self.ends = -math.inf
@@ -533,6 +535,8 @@ class Slots(Account):
         """Take *need*, which is at hand; return the label 0."""
         self.in_use += need
         self.used = now
+        if self.in_use > self.peak or now - self.peak_at > _IDLE:
+            self.peak, self.peak_at = self.in_use, now
         return 0
 
     def settle(self, label: int, taken: int, used: int, now: float) -> None:
@@ -562,10 +566,10 @@ class Slots(Account):
 
     def is_due(self, now: float) -> bool:
         """Return whether the ledger should be told something without being asked."""
-        if self.in_use:
-            is_ending = self.ends - now < SLOTS_LAST * 2 / 3
-            return is_ending or self.held > self.in_use + self._wish()
-        return self.told_held > 0 and (now - self.used >= 1.0 or self.held > self._wish())
+        if not self.in_use:
+            return self.told_held > 0 and now - self.used >= 1.0
+        is_ending = self.ends - now < SLOTS_LAST * 2 / 3
+        return is_ending or self.held > 2 * (self.in_use + self._wish())
 
     def is_done(self) -> bool:
         """Return whether the ledger knows all and the process holds nothing."""
@@ -574,9 +578,11 @@ class Slots(Account):
     def begin(
         self, ledger: Ledger, needs: Sequence[int], *, set_aside: int, keep: bool, now: float
     ) -> Turn:
-        """Return the next turn; until it is written no more calls are let in than now run."""
+        """Return the next turn; until it is written no more calls are let in than it keeps."""
         self.turns += 1
-        self.held = keeps = self.in_use
+        # While calls wait, those that come may still have what is idle.
+        keeps = self.held if needs and now < self.ends else self.in_use
+        self.held = keeps
         at = self.time.lower(now)
         asked = Asked(
             holder=self.holder,
@@ -609,4 +615,5 @@ class Slots(Account):
         return self.held - self.in_use if now < self.ends else 0
 
     def _wish(self) -> int:
-        return 1 + self.in_use // 4
+        """Return how many more calls than now may soon run, by how many there were of late."""
+        return max(0, self.peak - self.in_use) + self.peak // 4 + 1

@@ -49,7 +49,6 @@ _LEDGERS: Final = "limit_ledger"
 _MEMBERS: Final = "limit_member"
 _TRIES = 30
 _PAUSE = 0.002  # seconds; about what one turn of another process takes
-_ROUNDS = 20
 _ROUTES = 4096
 _PROBE_EVERY = 1.0
 _FORGOTTEN_AFTER = 3600.0  # seconds without the store: shares end, and the silent are forgotten
@@ -292,7 +291,7 @@ class LeasedLimits:
         now: float,
     ) -> _Reservation:
         ends = now + self._patience
-        for _ in range(_ROUNDS):
+        while True:
             lacking = [
                 (account, need)
                 for what, account in accounts
@@ -301,7 +300,9 @@ class LeasedLimits:
             if not lacking:
                 return self._take(accounts, amounts, now)
             for account, need in lacking:
-                if account.is_refused(need, now):
+                # Who lost a race for what a turn brought asks again, as long as there is time.
+                has_lost = now >= ends and not self._lost and not self._hangs(account, now)
+                if has_lost or account.is_refused(need, now):
                     self._refused += 1
                     raise _refusal(account, need, now)
             if not self._may_ask(lacking, now, ends):
@@ -311,9 +312,10 @@ class LeasedLimits:
                 for batch in batches:
                     await batch.done.wait()
             now = self._clock.monotonic()
-        self._refused += 1
-        account, need = lacking[0]
-        raise _refusal(account, need, now)
+
+    def _hangs(self, account: Account, now: float) -> bool:
+        """Return whether the store has kept a turn of *account* waiting for long."""
+        return account.turn_since is not None and now - account.turn_since > self._patience / 2
 
     def _may_ask(self, lacking: Sequence[tuple[Account, int]], now: float, ends: float) -> bool:
         """Return whether a turn of the store may still help."""
