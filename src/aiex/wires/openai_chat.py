@@ -702,6 +702,7 @@ class StreamEncoder:
     def __init__(
         self, *, model: str, reply_id: str, created: int, include_usage: bool = False
     ) -> None:
+        self._has_refusal = False
         self._head = {
             "id": reply_id,
             "object": "chat.completion.chunk",
@@ -720,6 +721,7 @@ class StreamEncoder:
             case ReasoningDelta() if delta.text:
                 return self._said({"reasoning_content": delta.text})
             case RefusalDelta():
+                self._has_refusal = True
                 return self._said({"refusal": delta.text})
             case ToolCallDelta():
                 return self._said({"tool_calls": [self._call(delta)]})
@@ -762,11 +764,18 @@ class StreamEncoder:
         return {"index": position, "id": delta.id, "type": "function", "function": function}
 
     def _finish(self, finish: Finish) -> bytes:
-        reason = _WORDS.get(finish.reason, "stop")
+        reason = _finish_word(finish, has_refusal=self._has_refusal)
         data = self._said({}, finish_reason=reason)
         if self._include_usage and finish.usage is not None:
             data += self._chunk([], usage=_wire_usage(finish.usage))
         return data + encode_event(b"[DONE]")
+
+
+def _finish_word(finish: Finish, *, has_refusal: bool) -> str:
+    """Return the finish reason; a refusal that nothing is said of must show in it."""
+    if finish.reason == "refusal" and not has_refusal:
+        return "content_filter"
+    return _WORDS.get(finish.reason, "stop")
 
 
 def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) -> bytes:
@@ -786,10 +795,13 @@ def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) 
         Dialect(reasoning_key="reasoning_content"),
     )
     message.setdefault("content", None)
+    content = message["content"]
+    if isinstance(content, list) and all(one["type"] == "text" for one in content):
+        message["content"] = "".join(one["text"] for one in content)  # of a reply it is a text
     choice = {
         "index": 0,
         "logprobs": message.pop("logprobs", None),
-        "finish_reason": _WORDS.get(reply.finish.reason, "stop"),
+        "finish_reason": _finish_word(reply.finish, has_refusal="refusal" in message),
     }
     body: dict[str, Any] = {
         "id": reply_id,
