@@ -132,6 +132,11 @@ def served(cli: Cli, *, workers: int = 1) -> Iterator[Server]:
             process.stdout.close()
 
 
+def calls(upstream: ScriptedUpstream) -> int:
+    """Return how many calls of models were taken; lists of models are none."""
+    return sum(bool(one.body) for one in upstream.asked)
+
+
 def leave(server: Server) -> None:
     """Leave a stream that has begun, once the budget has room for it."""
     while True:
@@ -160,7 +165,7 @@ def test_two_servers_and_a_prompt_never_overspend_one_budget(
     with served(cli) as one, served(cli) as other, ThreadPoolExecutor(24) as pool:
         answers = [*pool.map(lambda n: (one, other)[n % 2].ask(), range(160))]
         refused = [answer for answer in answers if answer.status != 200]
-        asked = len(upstream.asked)
+        asked = calls(upstream)
         assert {answer.status for answer in refused} <= {402, 429}
         assert len(answers) - len(refused) == asked
         assert asked * BILLED <= budget
@@ -206,7 +211,7 @@ def test_who_is_over_budget_is_told_in_the_wire_and_everybody_hears_of_it(
     assert "retry-after" not in chat.headers
     assert asked.code == 5
     assert asked.json["error"]["code"] == "budget"
-    assert not upstream.asked
+    assert calls(upstream) == 0
 
 
 def test_a_budget_counts_in_a_server_that_runs_when_it_is_set_and_when_it_is_removed(

@@ -10,8 +10,10 @@ import anyio
 
 from aiex.app.settings import LimitSettings
 from aiex.assistant.budget import Spent
-from aiex.cluster import Store
+from aiex.cluster import Record, Store
 from aiex.context import Budget, Budgets, GatewayKey
+from aiex.context.budgets import budget_of
+from aiex.context.store import BUDGET
 from aiex.core import AiexError, LimitError, LimitReached, Principal, StoreError
 from aiex.llm.limits import LeasedLimits, Limit, LimitMetrics
 from aiex.llm.limits.values import subject_of
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["HouseLimits", "LimitsInForce", "limits_of"]
 
 _LOG = logging.getLogger(__name__)
-_TABLE: Final = "budget"
 _MOST_FOUND: Final = 4096
 _FIRST_PAUSE: Final = 0.1
 _LAST_PAUSE: Final = 5.0
@@ -149,6 +150,7 @@ class HouseLimits:
         self._announce = announce
         self._budgets = Budgets(store)
         self.source = LimitsInForce(limits_of(settings))
+        self._known: dict[tuple[str, ...], Budget] = {}
         self._limits: LeasedLimits | None = None
         self._opening = anyio.Lock()
 
@@ -160,7 +162,7 @@ class HouseLimits:
         """
         async with self._opening:
             if self._limits is None:
-                self.source.budgeted(await self._budgets.list())
+                await self._look()
                 await self._supervisor().start(Child(name="limits", run=self._run))
         if self._limits is None:
             raise StoreError("limits cannot be counted for now", transient=True)
@@ -181,15 +183,32 @@ class HouseLimits:
         pause = _FIRST_PAUSE
         while True:
             try:
-                async with self._store.watch(_TABLE) as changes:
-                    self.source.budgeted(await self._budgets.list())
-                    async for _ in changes:
+                async with self._store.watch(BUDGET.name) as changes:
+                    await self._look()
+                    async for change in changes:
                         pause = _FIRST_PAUSE
-                        self.source.budgeted(await self._budgets.list())
+                        if self._is_news(change):
+                            await self._look()
             except AiexError as error:
                 _LOG.warning("budgets cannot be followed for now: %s", error.message)
             await anyio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
+
+    async def _look(self) -> None:
+        """Let the budgets count that there are.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        found = await self._budgets.list()
+        self._known = {(one.scope, one.per): one for one in found}
+        self.source.budgeted(found)
+
+    def _is_news(self, change: Record | tuple[str, ...]) -> bool:
+        """Return whether *change* is not known yet: a watch begins with all that there is."""
+        if isinstance(change, Record):
+            return self._known.get(change.key) != budget_of(change)
+        return change in self._known
 
     async def reserve(
         self,
@@ -236,7 +255,7 @@ class HouseLimits:
     async def spent(self, budgets: Sequence[Budget]) -> Mapping[str, Sequence[Spent]]:
         """Return who spent what of each budget, by its id; nothing for one nobody spent of."""
         limits = await self.open()
-        self.source.budgeted(await self._budgets.list())
+        await self._look()
         return {
             budget.id: [
                 Spent(subject=one.subject, spent=one.used, leased=one.leased, left=one.left)

@@ -121,6 +121,11 @@ def check_table(key: str, value: object, annotation: Any, origin: str) -> None:
         _check_names(key, value, inner, place)
     for name, below in value.items():
         check_table(f"{key}.{name}", below, member(annotation, name), origin)
+    if _is_struct(inner):
+        try:
+            msgspec.convert(value, inner)
+        except msgspec.ValidationError as error:  # each value fits, and not with the others
+            raise ConfigurationError(f"{place}{key}: {error}") from error
 
 
 def _check_names(

@@ -12,7 +12,7 @@ from aiex.cluster import DELETE, Record, Store, Write
 from aiex.context.store import BUDGET
 from aiex.core import BudgetPeriod, NotFoundError, UsageError
 
-__all__ = ["Budget", "Budgets"]
+__all__ = ["Budget", "Budgets", "budget_of"]
 
 _TABLE = BUDGET.name
 _PAGE: Final = 500
@@ -60,6 +60,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 _BUDGET = msgspec.json.Decoder(Budget)
 
 
+def budget_of(record: Record) -> Budget:
+    """Return the budget that *record* holds."""
+    return _BUDGET.decode(record.value)
+
+
 class Budgets:
     """The stored budgets: one at most for a scope and a period.
 
@@ -78,7 +83,7 @@ class Budgets:
             page = await self._store.scan(
                 _TABLE, after=None if after is None else after.key, limit=_PAGE
             )
-            found += [_BUDGET.decode(record.value) for record in page]
+            found += [budget_of(record) for record in page]
             if len(page) < _PAGE:
                 return found
             after = page[-1]
@@ -113,4 +118,4 @@ class Budgets:
                 hint="aiex budget show names those that there are",
             )
         await self._store.transact([Write(table=_TABLE, key=(scope, per), value=DELETE)])
-        return _BUDGET.decode(record.value)
+        return budget_of(record)

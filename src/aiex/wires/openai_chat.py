@@ -68,6 +68,7 @@ __all__ = [
     "StreamEncoder",
     "choices_of",
     "decode_error",
+    "decode_finish",
     "decode_reply",
     "decode_request",
     "encode_error",
@@ -653,6 +654,20 @@ def decode_reply(body: bytes) -> ModelReply:
     Raises:
         OverloadedError: It is not such a body.
     """
+    deltas, finish = _read_reply(body)
+    return collect([*deltas, finish])
+
+
+def decode_finish(body: bytes) -> Finish:
+    """Return how the reply ended of a body that was not streamed, and what it used.
+
+    Raises:
+        OverloadedError: It is not such a body.
+    """
+    return _read_reply(body)[1]
+
+
+def _read_reply(body: bytes) -> tuple[list[Delta], Finish]:
     try:
         chunk = _CHUNK.decode(body)
         reader = _Reader()
@@ -661,7 +676,7 @@ def decode_reply(body: bytes) -> ModelReply:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     if chunk.choices is None:
         raise OverloadedError("the reply has no choices")
-    return collect([*deltas, reader.finish()])
+    return deltas, reader.finish()
 
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:
