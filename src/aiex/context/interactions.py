@@ -232,6 +232,9 @@ class Interactions:
         redact: Takes secrets out of the prompts and replies that are kept.
         close_within: Seconds that leaving may wait for the store before it spills; a
             transaction that waits for another process is waited for besides.
+
+    Attributes:
+        put_aside: Records that went to files since it began.
     """
 
     def __init__(
@@ -255,6 +258,7 @@ class Interactions:
         self._in_haste = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._lost = 0
+        self.put_aside = 0
 
     @property
     def lost(self) -> int:
@@ -356,6 +360,7 @@ class Interactions:
             return
         try:
             await anyio.to_thread.run_sync(self._spill_now, tuple(calls))
+            self.put_aside += len(calls)
         except StoreError as error:
             self._lost += len(calls)
             _LOG.warning("%d interaction records were lost: %s", len(calls), error.message)
