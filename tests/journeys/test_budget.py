@@ -107,9 +107,9 @@ def limit(cli: Cli, table: str) -> None:
 
 
 @contextmanager
-def served(cli: Cli) -> Iterator[Server]:
+def served(cli: Cli, *, workers: int = 1) -> Iterator[Server]:
     process = subprocess.Popen(
-        cli.argv("serve", "--port", "0", "--json"),
+        cli.argv("serve", "--port", "0", "--workers", str(workers), "--json"),
         cwd=cli.project,
         env=cli.env,
         stdout=subprocess.PIPE,
@@ -180,6 +180,22 @@ def test_two_servers_and_a_prompt_never_overspend_one_budget(
     (row,) = csv.DictReader(report.out.splitlines())
     assert (row["model"], row["calls"]) == ("mock:text", str(asked))
     assert float(row["cost_usd"]) == asked * BILLED / 1_000_000
+
+
+def test_the_workers_of_one_server_share_a_limit(cli: Cli, upstream: ScriptedUpstream) -> None:
+    limit(cli, "[limits.all]\nrequests = 40\n")
+    with served(cli, workers=3) as server, ThreadPoolExecutor(24) as pool:
+        answers = [*pool.map(lambda _: server.ask(), range(160))]
+        asked = {"authorization": f"Bearer {server.token}"}
+        scrape = urllib.request.Request(f"{server.address}/metrics", headers=asked)
+        with urllib.request.urlopen(scrape, timeout=30) as said:
+            lines = said.read().decode().split("\n")
+    reserved = [line for line in lines if 'outcome="reserved"' in line]
+    let_through = sum(answer.status == 200 for answer in answers)
+    assert {answer.status for answer in answers} <= {200, 429}
+    assert let_through == len(upstream.asked)
+    assert 0.95 * 40 <= let_through <= 40
+    assert sum(int(line.rsplit(" ", 1)[1]) for line in reserved) == let_through
 
 
 def test_who_is_over_budget_is_told_in_the_wire_and_everybody_hears_of_it(

@@ -29,7 +29,7 @@ SECONDS = 20.0
 class Server:
     """A server that runs."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, **env: str) -> None:
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("AIEX_")},
             "HOME": str(folder),
@@ -37,6 +37,7 @@ class Server:
             "AIEX_CONFIG": str(folder / "aiex.toml"),
             "AIEX_MODEL_OLLAMA_URL": "http://127.0.0.1:9",
             "AIEX_MODEL_LM_STUDIO_URL": "http://127.0.0.1:9",
+            **env,
         }
         (folder / "aiex.toml").write_text("")
         self.errors = folder / "stderr"
@@ -88,8 +89,8 @@ Start = Callable[..., Server]
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Server] = []
 
-    def start_one(*words: str) -> Server:
-        started.append(Server(tmp_path, *words))
+    def start_one(*words: str, **env: str) -> Server:
+        started.append(Server(tmp_path, *words, **env))
         return started[-1]
 
     yield start_one
@@ -173,10 +174,11 @@ def test_every_scrape_tells_of_all_workers(start: Start) -> None:
     assert server.end() == 0
 
 
+@pytest.mark.parametrize("env", [{}, {"PATH": ""}], ids=["with setpriv", "without setpriv"])
 def test_workers_end_with_the_process_that_started_them(
-    start: Start, children_of: Callable[[int, str], list[int]]
+    start: Start, children_of: Callable[[int, str], list[int]], env: dict[str, str]
 ) -> None:
-    server = start("--workers", "2")
+    server = start("--workers", "2", **env)
     workers = children_of(server.process.pid, "--as-worker")
     server.end(signal.SIGKILL)
     _until(lambda: not any(_lives(pid) for pid in workers))

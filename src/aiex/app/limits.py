@@ -15,7 +15,7 @@ from aiex.context import Budget, Budgets, GatewayKey
 from aiex.context.budgets import budget_of
 from aiex.context.store import BUDGET
 from aiex.core import AiexError, LimitError, LimitReached, Principal, StoreError
-from aiex.llm.limits import LeasedLimits, Limit
+from aiex.llm.limits import LeasedLimits, Limit, LimitMetrics
 from aiex.llm.limits.values import subject_of
 from aiex.runtime import Child, Clock, Started, Supervisor
 
@@ -167,6 +167,10 @@ class HouseLimits:
         if self._limits is None:
             raise StoreError("limits cannot be counted for now", transient=True)
         return self._limits
+
+    def metrics(self) -> LimitMetrics | None:
+        """Return what this process did about limits; `None` before the first call."""
+        return None if self._limits is None else self._limits.metrics()
 
     async def _run(self, started: Started) -> None:
         async with LeasedLimits(self._store, self.source, clock=self._clock) as limits:

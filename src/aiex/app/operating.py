@@ -140,6 +140,18 @@ class Operating:
             yield f"aiex_model_in_flight{{{labels}}} {standing.in_flight}"
         yield from _head("aiex_interactions_lost_total", "counter", "Records that were lost.")
         yield f"aiex_interactions_lost_total {self._house.interactions.lost}"
+        yield from _head("aiex_interactions_spilled_total", "counter", "Records put aside on disk.")
+        yield f"aiex_interactions_spilled_total {self._house.interactions.put_aside}"
+        limits = self._house.limits().metrics()
+        if limits is not None:
+            yield from _head("aiex_limit_calls_total", "counter", "Calls under limits, by outcome.")
+            for outcome in ("reserved", "refused", "shared", "expired"):
+                value = getattr(limits, outcome)
+                yield f'aiex_limit_calls_total{{outcome="{outcome}"}} {value}'
+            yield from _head("aiex_limit_reservations", "gauge", "Reservations not settled.")
+            yield f"aiex_limit_reservations {limits.open}"
+            yield from _head("aiex_limit_store_up", "gauge", "Whether the store answered last.")
+            yield f"aiex_limit_store_up {int(limits.has_store)}"
         yield from _head("aiex_events_dropped_total", "counter", "Published events that were lost.")
         yield f"aiex_events_dropped_total {self._house.services.bulletin.dropped}"
 

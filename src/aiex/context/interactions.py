@@ -255,6 +255,9 @@ class Interactions:
         redact: Takes secrets out of the prompts and replies that are kept.
         close_within: Seconds that leaving may wait for the store before it spills; a
             transaction that waits for another process is waited for besides.
+
+    Attributes:
+        put_aside: Records that went to files since it began.
     """
 
     def __init__(
@@ -281,6 +284,7 @@ class Interactions:
         self._has_spilled = True  # an earlier process may have
         self._tasks: TaskGroup | None = None
         self._lost = 0
+        self.put_aside = 0
 
     @property
     def lost(self) -> int:
@@ -423,6 +427,7 @@ class Interactions:
         lines = [msgspec.json.encode(call) for call in calls]
         try:
             await anyio.to_thread.run_sync(self._files.append, lines)
+            self.put_aside += len(calls)
         except StoreError as error:
             self._lost += len(calls)
             _LOG.warning("%d interaction records were lost: %s", len(calls), error.message)

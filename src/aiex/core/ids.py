@@ -47,11 +47,16 @@ _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 
 
 def _base32(number: int, digits: int) -> str:
-    """Return *number* in *digits* digits of base 32, an even count of them at once."""
-    pairs = [
-        _PAIRS[number >> shift & 1023] for shift in range(5 * (digits + digits % 2) - 10, -1, -10)
-    ]
-    return "".join(pairs)[digits % 2 :]
+    """Return *number*, which has at most 50 bits, in *digits* digits of base 32."""
+    pairs = _PAIRS  # ten bits at once, and without a loop: identifiers are made for every request
+    text = (
+        pairs[number >> 40 & 1023]
+        + pairs[number >> 30 & 1023]
+        + pairs[number >> 20 & 1023]
+        + pairs[number >> 10 & 1023]
+        + pairs[number & 1023]
+    )
+    return text[-digits:]
 
 
 def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
@@ -76,8 +81,9 @@ def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
         msg = f"{_ENTROPY_BYTES} random bytes are needed, got {len(entropy)}"
         raise ValueError(msg)
     millis = int(now.timestamp() * 1000)
-    tail = int.from_bytes(entropy[:_ENTROPY_BYTES], "big")
-    return f"{prefix}_{_base32(millis, _TIME_DIGITS)}{_base32(tail, 16)}"
+    high = int.from_bytes(entropy[:5], "big")
+    low = int.from_bytes(entropy[5:_ENTROPY_BYTES], "big")
+    return f"{prefix}_{_base32(millis, _TIME_DIGITS)}{_base32(high, 8)}{_base32(low, 8)}"
 
 
 def content_id(*parts: str, digits: int = 12) -> str:

@@ -267,7 +267,11 @@ class _Reply(_Ask):
         self, adapter: Forwarding, endpoint: Endpoint, timeouts: Timeouts
     ) -> AsyncGenerator[Item, None]:
         body = await self._forwarded(adapter, self._wire.name, endpoint.model, timeouts)
-        finish = self._read(body, endpoint).finish
+        try:
+            finish = self._wire.decode_finish(body)
+        except ProviderError as error:
+            _name(error, endpoint)
+            raise
         yield WireBytes(data=body)
         yield finish
 

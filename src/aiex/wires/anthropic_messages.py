@@ -880,6 +880,13 @@ def _event(kind: str, **keys: object) -> bytes:
     return encode_event(msgspec.json.encode({"type": kind} | keys), event=kind)
 
 
+def _shown(part: Part) -> Part:
+    """Return *part* as a client is shown it: what another provider thought has no signature."""
+    if isinstance(part, ReasoningPart) and part.signature is None and part.text:
+        return msgspec.structs.replace(part, signature="")
+    return part
+
+
 def encode_reply(reply: ModelReply, *, model: str, reply_id: str) -> bytes:
     """Return the body of a reply that is not streamed.
 
@@ -888,7 +895,7 @@ def encode_reply(reply: ModelReply, *, model: str, reply_id: str) -> bytes:
         model: Model name to carry.
         reply_id: Identifier to carry.
     """
-    content = _blocks(reply.parts)
+    content = _blocks(map(_shown, reply.parts))
     body: dict[str, Any] = {
         "id": reply_id,
         "type": "message",

@@ -6,7 +6,7 @@ import abc
 from datetime import datetime
 from typing import Protocol
 
-from aiex.core import AiexError, Delta, ModelReply, UsageError
+from aiex.core import AiexError, Delta, Finish, ModelReply, UsageError
 from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
 from aiex.wires.scan import SCANNERS, Redact, ResponsesScanner, StreamScanner
 from aiex.wires.sse import encode_event
@@ -64,6 +64,10 @@ class ClientWire(abc.ABC):
             ProviderError: It says that the reply failed.
         """
 
+    def decode_finish(self, body: bytes) -> Finish:
+        """Return how the reply ended of a body that was not streamed; as `decode_reply`."""
+        return self.decode_reply(body).finish
+
     @abc.abstractmethod
     def encoder(self, *, model: str, reply_id: str, at: datetime, include_usage: bool) -> Encoder:
         """Return what writes a new streamed reply."""
@@ -95,6 +99,9 @@ class _Chat(ClientWire):
 
     def decode_reply(self, body: bytes) -> ModelReply:
         return openai_chat.decode_reply(body)
+
+    def decode_finish(self, body: bytes) -> Finish:
+        return openai_chat.decode_finish(body)
 
     def encoder(self, *, model: str, reply_id: str, at: datetime, include_usage: bool) -> Encoder:
         return openai_chat.StreamEncoder(

@@ -68,6 +68,7 @@ __all__ = [
     "StreamEncoder",
     "choices_of",
     "decode_error",
+    "decode_finish",
     "decode_reply",
     "decode_request",
     "encode_error",
@@ -653,6 +654,20 @@ def decode_reply(body: bytes) -> ModelReply:
     Raises:
         OverloadedError: It is not such a body.
     """
+    deltas, finish = _read_reply(body)
+    return collect([*deltas, finish])
+
+
+def decode_finish(body: bytes) -> Finish:
+    """Return how the reply ended of a body that was not streamed, and what it used.
+
+    Raises:
+        OverloadedError: It is not such a body.
+    """
+    return _read_reply(body)[1]
+
+
+def _read_reply(body: bytes) -> tuple[list[Delta], Finish]:
     try:
         chunk = _CHUNK.decode(body)
         reader = _Reader()
@@ -661,7 +676,7 @@ def decode_reply(body: bytes) -> ModelReply:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     if chunk.choices is None:
         raise OverloadedError("the reply has no choices")
-    return collect([*deltas, reader.finish()])
+    return deltas, reader.finish()
 
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:
@@ -687,6 +702,7 @@ class StreamEncoder:
     def __init__(
         self, *, model: str, reply_id: str, created: int, include_usage: bool = False
     ) -> None:
+        self._has_refusal = False
         self._head = {
             "id": reply_id,
             "object": "chat.completion.chunk",
@@ -705,6 +721,7 @@ class StreamEncoder:
             case ReasoningDelta() if delta.text:
                 return self._said({"reasoning_content": delta.text})
             case RefusalDelta():
+                self._has_refusal = True
                 return self._said({"refusal": delta.text})
             case ToolCallDelta():
                 return self._said({"tool_calls": [self._call(delta)]})
@@ -747,11 +764,18 @@ class StreamEncoder:
         return {"index": position, "id": delta.id, "type": "function", "function": function}
 
     def _finish(self, finish: Finish) -> bytes:
-        reason = _WORDS.get(finish.reason, "stop")
+        reason = _finish_word(finish, has_refusal=self._has_refusal)
         data = self._said({}, finish_reason=reason)
         if self._include_usage and finish.usage is not None:
             data += self._chunk([], usage=_wire_usage(finish.usage))
         return data + encode_event(b"[DONE]")
+
+
+def _finish_word(finish: Finish, *, has_refusal: bool) -> str:
+    """Return the finish reason; a refusal that nothing is said of must show in it."""
+    if finish.reason == "refusal" and not has_refusal:
+        return "content_filter"
+    return _WORDS.get(finish.reason, "stop")
 
 
 def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) -> bytes:
@@ -771,10 +795,13 @@ def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) 
         Dialect(reasoning_key="reasoning_content"),
     )
     message.setdefault("content", None)
+    content = message["content"]
+    if isinstance(content, list) and all(one["type"] == "text" for one in content):
+        message["content"] = "".join(one["text"] for one in content)  # of a reply it is a text
     choice = {
         "index": 0,
         "logprobs": message.pop("logprobs", None),
-        "finish_reason": _WORDS.get(reply.finish.reason, "stop"),
+        "finish_reason": _finish_word(reply.finish, has_refusal="refusal" in message),
     }
     body: dict[str, Any] = {
         "id": reply_id,

@@ -288,6 +288,10 @@ class _ItemWriter:
                 )
             case ReasoningPart(id=str()):
                 self._item(_reasoning(part))
+            case ReasoningPart() if self._is_full:  # what another provider thought
+                item = _reasoning(part)
+                del item["id"]
+                self._item(item)
             case OpaquePart() if part.wire == WIRE:
                 self._opaque(part)
             case _:
@@ -774,10 +778,18 @@ _PREFIXES = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
+def _has_refusal(output: list[Any]) -> bool:
+    return any(
+        part.get("type") == "refusal" for item in output for part in item.get("content") or ()
+    )
+
+
 def _response(
     *, model: str, reply_id: str, created: int, output: list[Any], finish: Finish | None
 ) -> dict[str, Any]:
     reason = None if finish is None else _INCOMPLETE.get(finish.reason)
+    if finish is not None and finish.reason == "refusal" and not _has_refusal(output):
+        reason = "content_filter"  # nothing else would show it
     status = "in_progress" if finish is None else "incomplete" if reason else "completed"
     usage = None if finish is None or finish.usage is None else _wire_usage(finish.usage)
     return {

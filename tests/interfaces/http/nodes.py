@@ -71,7 +71,7 @@ async def node(folder: Path, *, openai: str = NOWHERE) -> AsyncIterator[Client]:
             return gateway.operations.authenticate(token, interface="http")
 
         async with (
-            served(gateway, let_in=let_in) as server,
+            served(gateway, let_in=let_in, drain_seconds=60) as server,
             aiohttp.ClientSession(server.url) as session,
         ):
             yield Client(server, session, tokens[0])

@@ -112,3 +112,21 @@ async def test_a_request_without_an_answer_yet_is_told_to_come_again() -> None:
         await asyncio.wait_for(server.ended.wait(), 10)
         raw.close()
     assert not gateway.running
+
+
+async def test_a_client_that_does_not_read_cannot_keep_the_server_from_ending() -> None:
+    async def endless(
+        request: Request, arguments: CompleteArguments
+    ) -> AsyncGenerator[EventBody, None]:
+        while True:
+            yield WireBytes(data=b"x" * 65536)
+
+    gateway = StubGateway(endless)
+    async with served(gateway, drain_seconds=0.1) as server:
+        raw = await Raw.open(server.port)
+        await raw.send(post(body=STREAM))
+        await until(lambda: any(one.flow.write_paused for one in server.connections.open))
+        server.stop.set()
+        await asyncio.wait_for(server.ended.wait(), 10)
+        raw.close()
+    assert not gateway.running

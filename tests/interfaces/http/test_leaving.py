@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -108,7 +109,7 @@ async def _leave(client: Client, one: Upstream, stage: str, count: int) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 async def test_the_call_ends_when_its_client_leaves_and_nothing_is_left(
-    stage: str, tmp_path: Path
+    stage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with (
         upstream(stage) as one,
@@ -127,3 +128,4 @@ async def test_the_call_ends_when_its_client_leaves_and_nothing_is_left(
                 await asyncio.sleep(0.01)
         states = (await client.ask("GET", "/requests"))[1]["requests"]
         assert not [state for state in states if state["state"] == "running"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

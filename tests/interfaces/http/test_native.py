@@ -194,7 +194,8 @@ async def test_models_and_metrics_of_a_real_node(admin: Client) -> None:
     async with admin.session.get("/metrics", headers=admin.headers()) as said:
         text = await said.text()
     names = {line.split(" ")[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert {"aiex_http_requests_total", "aiex_model_calls_total", "aiex_breaker_state"} <= names
+    wanted = {"aiex_http_requests_total", "aiex_model_calls_total", "aiex_breaker_state"}
+    assert wanted | {"aiex_interactions_spilled_total", "aiex_events_dropped_total"} <= names
     assert "sk-a-secret" not in text
 
 

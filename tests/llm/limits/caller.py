@@ -1,8 +1,8 @@
 """One process that makes calls under a limit and writes down each that was let through.
 
-Started by `test_processes.py` with one JSON argument. Each line of its log is
-`NUMBER TIME AMOUNT`, the time monotonic, which all processes of a machine share; a later line of
-the same number replaces the amount.
+Started by `test_processes.py` with one JSON argument; says that it is ready, and reads when to
+begin. Each line of its log is `NUMBER TIME AMOUNT`, the time monotonic, which all processes of a
+machine share; a later line of the same number replaces the amount.
 """
 
 from __future__ import annotations
@@ -82,10 +82,12 @@ async def main(told: dict[str, Any]) -> None:
         ) as limits,
         asyncio.TaskGroup() as calls,
     ):
+        print("ready", flush=True)
+        begins = float(await asyncio.to_thread(sys.stdin.readline))
         number = 0
-        await asyncio.sleep(max(0.0, told["begins"] - time.monotonic()))
-        while (now := time.monotonic()) < told["ends"]:
-            due = int((now - told["begins"]) * told["rate"])
+        await asyncio.sleep(max(0.0, begins - time.monotonic()))
+        while (now := time.monotonic()) < begins + told["seconds"]:
+            due = int((now - begins) * told["rate"])
             while number < due:
                 number += 1
                 calls.create_task(call(limits, clock, log, number, told["most"]))

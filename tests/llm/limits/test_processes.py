@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 CALLER = Path(__file__).with_name("caller.py")
-STARTS_WITHIN = 4.0
 
 
 class Calls:
@@ -74,20 +73,18 @@ def run(
         off: By how much each one's wall clock is off, seconds.
         meanwhile: Called once they run, with them and the time at which they begin.
     """
-    begins = time.monotonic() + STARTS_WITHIN
     rate = overload * amount / window / processes / ((most + 1) / 2)
     running = []
     logs = [directory / f"log{n}" for n in range(processes)]
     for n in range(processes):
         told: dict[str, Any] = {
             "amount": amount,
-            "begins": begins,
             "busy_timeout": 0.2,
-            "ends": begins + windows * window,
             "log": str(logs[n]),
             "most": most,
             "off": off[n] if off else 0.0,
             "rate": rate,
+            "seconds": windows * window,
             "seed": n,
             "skew": skew,
             "store": str(directory / "state" / "store.db"),
@@ -97,12 +94,21 @@ def run(
         running.append(
             subprocess.Popen(
                 [sys.executable, str(CALLER), json.dumps(told)],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
             )
         )
     try:
+        for one in running:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n", one.communicate()[1]
+        begins = time.monotonic() + 0.1
+        for one in running:
+            assert one.stdin is not None
+            one.stdin.write(f"{begins}\n")
+            one.stdin.flush()
         if meanwhile is not None:
             meanwhile(running, begins)
         said = [one.communicate(timeout=60) for one in running]

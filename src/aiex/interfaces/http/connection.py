@@ -146,6 +146,10 @@ class Connection(HttpToolsProtocol):
 
     def _leave(self) -> None:
         self.has_left = True
+        unanswered = self._unanswered()
+        if unanswered is not None:  # or its end without an answer would be logged as a fault
+            unanswered.disconnected = True
+            unanswered.message_event.set()
         running, self.running = self.running, None
         if running is not None:
             running.cancel()
@@ -319,8 +323,6 @@ class Connection(HttpToolsProtocol):
             if unanswered.response_started:  # what we write would be read as a part of it
                 self.transport.abort()
                 return
-            unanswered.disconnected = True
-            unanswered.message_event.set()
             self._leave()
         body = _body(status, message)
         head = [
