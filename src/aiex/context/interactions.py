@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,20 +18,23 @@ import msgspec
 from anyio.abc import TaskGroup
 
 from aiex.cluster import LIMITS, Record, Store, Write
-from aiex.context.blobs import BlobFiles, write_private
+from aiex.context.blobs import BlobFiles
+from aiex.context.spill import SpillFiles
 from aiex.context.store import LLM_INTERACTION
-from aiex.core import AiexError, NotFoundError, StoreError, Usage, UsageError, content_id
+from aiex.core import AiexError, NotFoundError, StoreError, Usage, UsageError
 
 __all__ = ["Interaction", "InteractionTotal", "Interactions"]
 
 _LOG = logging.getLogger(__name__)
 _TABLE = LLM_INTERACTION.name
 _BATCH = 500
-_LINGER = 0.05  # seconds; what a killed process loses is at most this and one transaction
+_LINGER = 0.05  # seconds; what a killed process loses is at most this and `_STALL`
+_STALL = 0.05  # seconds that a transaction may take before its records are put aside as well
+_RETRY = 1.0
 _PAGE = 500
 _SUMMED_PAGE = 5000
 _WAITING = 5000
-_SPILLED_FILES = 200
+_SPILL_BYTES: Final = 64 << 20
 _INLINE_BYTES: Final = LIMITS.value_bytes - 16 * 1024
 
 
@@ -218,12 +223,30 @@ _KEYS: dict[By, Callable[[_Summed], str]] = {
 }
 
 
+class _Turn:
+    """A transaction that is under way.
+
+    Attributes:
+        ended: Set once it was written, or was not.
+        is_written: Whether it was.
+        is_over: Set once what was put aside was looked at, too.
+    """
+
+    __slots__ = ("ended", "is_over", "is_written")
+
+    def __init__(self) -> None:
+        self.ended = anyio.Event()
+        self.is_written = False
+        self.is_over = anyio.Event()
+
+
 class Interactions:
     """Takes records without waiting, and writes them in batches beside the work.
 
-    Entered before use. Satisfies `CallSink` of `llm`. When the store cannot be written the
-    records go to JSON lines in files of *spill*, which are read back when it can be written
-    again, by this or a later process; a record that was written twice is one record, by its id.
+    Entered before use. Satisfies `CallSink` of `llm`. When the store cannot be written, or takes
+    its time, the records go to JSON lines in files of *spill*, which are read back when it can be
+    written again, by this or a later process; a record that was written twice is one record, by
+    its id. A killed process loses at most what was recorded in its last tenth of a second.
 
     Args:
         store: With `TABLES`.
@@ -248,14 +271,17 @@ class Interactions:
     ) -> None:
         self._store = store
         self._redact = redact
-        self._spill = spill
+        self._files = SpillFiles(spill, name="interactions", most_bytes=_SPILL_BYTES)
         self._blobs = blobs
         self._close_within = close_within
         self._waiting: deque[Interaction] = deque()
         self._writing: list[Interaction] = []
         self._arrived = anyio.Event()
-        self._idle = anyio.Event()
+        self._settled = anyio.Event()
         self._in_haste = anyio.Event()
+        self._turn: _Turn | None = None
+        self._retry_at = 0.0
+        self._has_spilled = True  # an earlier process may have
         self._tasks: TaskGroup | None = None
         self._lost = 0
         self.put_aside = 0
@@ -287,6 +313,7 @@ class Interactions:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._put_aside([*self._writing, *self._waiting])
+                await anyio.to_thread.run_sync(self._files.close)
             self._writing = []
             self._waiting.clear()
 
@@ -309,34 +336,73 @@ class Interactions:
         )
 
     async def flush(self) -> None:
-        """Return once all that was recorded is in the store or put aside."""
-        while self._waiting or self._writing:
+        """Return once all that was recorded is in the store, or put aside if it takes nothing."""
+        while not self._is_settled():
             self._in_haste.set()
             self._arrived.set()
-            await self._idle.wait()
+            await self._settled.wait()
         self._in_haste = anyio.Event()
 
+    def _is_settled(self) -> bool:
+        """Return whether nothing is left to do before the next record or the next try."""
+        return not (self._waiting or self._writing or self._turn or self._can_take_back())
+
+    def _can_take_back(self) -> bool:
+        return self._has_spilled and anyio.current_time() >= self._retry_at
+
     async def _write_all(self) -> None:
-        await self._take_back()
+        await self._keep()
         while True:
-            if not self._waiting:
+            if not self._waiting and (self._turn is not None or not self._can_take_back()):
                 self._arrived = anyio.Event()
-                self._idle.set()
-                await self._arrived.wait()
-                self._idle = anyio.Event()
-            if len(self._waiting) < _BATCH:
+                if self._turn is None:
+                    self._settled.set()
+                with anyio.move_on_after(_RETRY if self._has_spilled else math.inf):
+                    await self._arrived.wait()
+                if self._settled.is_set():  # somebody may wait for one that is not
+                    self._settled = anyio.Event()
+            if 0 < len(self._waiting) < _BATCH:
                 # Others that come soon are written with it: a transaction costs more than a
                 # record, and what it costs is the requests' time as well.
                 with anyio.move_on_after(_LINGER):
                     await self._in_haste.wait()
             while self._waiting and len(self._writing) < _BATCH:
                 self._writing.append(self._waiting.popleft())
-            try:
-                await self._write(self._writing)
-            except AiexError as error:
-                _LOG.warning("interaction records are put aside: %s", error.message)
-                await self._put_aside(self._writing)
-            self._writing = []
+            if self._writing or self._can_take_back():
+                await self._keep()
+
+    async def _keep(self) -> None:
+        """Write what is being written, or put it aside where the store does not take it at once."""
+        is_written = False
+        with anyio.move_on_after(_STALL):
+            if self._turn is not None:
+                await self._turn.is_over.wait()
+            if self._tasks is not None and anyio.current_time() >= self._retry_at:
+                turn = self._turn = _Turn()
+                self._tasks.start_soon(self._take_turn, turn, tuple(self._writing))
+                await turn.ended.wait()
+                is_written = turn.is_written
+        if not is_written:
+            await self._put_aside(self._writing)
+        self._writing = []
+
+    async def _take_turn(self, turn: _Turn, calls: Sequence[Interaction]) -> None:
+        """Write *calls*, and after them what was put aside."""
+        try:
+            await self._write(calls)
+            turn.is_written = True
+            turn.ended.set()
+            if self._has_spilled:
+                await self._take_back()
+        except AiexError as error:
+            _LOG.warning("interaction records are put aside: %s", error.message)
+            self._has_spilled = True
+            self._retry_at = anyio.current_time() + _RETRY
+        finally:
+            self._turn = None
+            turn.ended.set()
+            turn.is_over.set()
+            self._arrived.set()
 
     async def _write(self, calls: Sequence[Interaction]) -> None:
         writes = [
@@ -358,33 +424,37 @@ class Interactions:
     async def _put_aside(self, calls: Sequence[Interaction]) -> None:
         if not calls:
             return
+        lines = [msgspec.json.encode(call) for call in calls]
         try:
-            await anyio.to_thread.run_sync(self._spill_now, tuple(calls))
+            await anyio.to_thread.run_sync(self._files.append, lines)
             self.put_aside += len(calls)
         except StoreError as error:
             self._lost += len(calls)
             _LOG.warning("%d interaction records were lost: %s", len(calls), error.message)
-
-    def _spill_now(self, calls: Sequence[Interaction]) -> None:
-        if len(self._spilled()) >= _SPILLED_FILES:
-            raise StoreError(f"{self._spill} holds {_SPILLED_FILES} files that wait already.")
-        lines = b"".join(msgspec.json.encode(call) + b"\n" for call in calls)
-        # A file is written once, whole: whoever reads it back need not wait for its end.
-        name = content_id(*(call.id for call in calls))
-        write_private(self._spill / f"interactions-{name}.jsonl", lines)
-
-    def _spilled(self) -> list[Path]:
-        return sorted(self._spill.glob("interactions-*.jsonl"))
+        self._has_spilled = True
 
     async def _take_back(self) -> None:
-        for path in await anyio.to_thread.run_sync(self._spilled):
-            try:
-                calls = await anyio.to_thread.run_sync(_read_lines, path)
+        """Write what was put aside, by this process or by one that is gone.
+
+        Raises:
+            AiexError: The store does not take it.
+        """
+        self._has_spilled = False
+        await anyio.to_thread.run_sync(self._files.close)
+        for path in await anyio.to_thread.run_sync(self._files.files):
+            with ExitStack() as held:
+                try:
+                    taken = self._files.taken(path)
+                    lines = await anyio.to_thread.run_sync(held.enter_context, taken)
+                    calls = await anyio.to_thread.run_sync(_decoded, lines or ())
+                except (OSError, msgspec.DecodeError) as error:
+                    _LOG.warning("%s was not read back: %s", path, error)
+                    continue
+                if lines is None:
+                    continue
                 for start in range(0, len(calls), _BATCH):
                     await self._write(calls[start : start + _BATCH])
                 await anyio.to_thread.run_sync(path.unlink, True)
-            except (AiexError, OSError, msgspec.DecodeError) as error:
-                _LOG.warning("%s was not read back: %s", path, error)
 
     async def get(self, call_id: str) -> Interaction:
         """Return one call with its prompt and reply, where they were kept.
@@ -487,5 +557,5 @@ def _micros(at: datetime) -> int:
     return round(at.timestamp() * 1_000_000)
 
 
-def _read_lines(path: Path) -> Sequence[Interaction]:
-    return [_LINE.decode(line) for line in path.read_bytes().split(b"\n") if line]
+def _decoded(lines: Sequence[bytes]) -> Sequence[Interaction]:
+    return [_LINE.decode(line) for line in lines if line]
