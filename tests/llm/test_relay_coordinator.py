@@ -105,6 +105,7 @@ class Asked:
 
     affinity = ""
     needs: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.opened: list[str] = []
