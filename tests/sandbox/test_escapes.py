@@ -176,5 +176,5 @@ def test_escapes_are_refused_where_a_keeper_may_prepare_nothing(
 
     tried = [attempt(escape, spawner, "bwrap") for escape in ESCAPES[:13]]
 
-    assert not any(line.has_cells for line in spawner._idle)
+    assert not any(line.is_prepared for line in spawner._idle)
     assert [one.name for one in tried if not one.refused] == []

@@ -27,9 +27,9 @@ Offered = Callable[[Level], Probe]
 UNDER = """
 import json, os, sys
 from aiex.sandbox import CommandPolicy
-from aiex.sandbox.keeper.kernel import filter_calls, prctl
-prctl(38, 1)
-filter_calls(bytes.fromhex(sys.argv[1]))
+from aiex.sandbox.keeper import _filter, _prctl
+_prctl(38, 1)
+_filter(bytes.fromhex(sys.argv[1]))
 from aiex.core import AiexError
 from aiex.sandbox.keeper import landlock_abi
 from aiex.sandbox.levels import choose, probe_all
@@ -106,10 +106,10 @@ def test_without_landlock_and_namespaces_nothing_falls_through(offered: Offered)
 
 BOUND = """
 import sys
-from aiex.sandbox.keeper.kernel import bound_signals, filter_calls, prctl
-prctl(38, 1)
-if sys.argv[1]: filter_calls(bytes.fromhex(sys.argv[1]))
-print(bound_signals())
+from aiex.sandbox.keeper import _bound_signals, _filter, _prctl
+_prctl(38, 1)
+if sys.argv[1]: _filter(bytes.fromhex(sys.argv[1]))
+print(_bound_signals())
 """
 
 

@@ -502,8 +502,7 @@ STARTS = re.compile(
     r"|create_subprocess|os\.(?:fork|exec\w*|posix_spawn\w*|spawn\w*|system|popen)\()"
 )
 STARTERS = {
-    "sandbox/keeper/serving.py",  # the one that runs commands, inside
-    "sandbox/keeper/cell.py",  # tries whether it can make cells
+    "sandbox/keeper.py",  # the one that runs commands, inside
     "sandbox/spawner.py",  # starts keepers
     "sandbox/escapes.py",  # starts the victim that an escape goes for
     "runtime/process.py",  # starts Aiex's own servers
@@ -521,4 +520,4 @@ def test_nothing_else_of_aiex_starts_a_process() -> None:
     }
 
     assert found <= STARTERS
-    assert "sandbox/keeper/serving.py" in found
+    assert "sandbox/keeper.py" in found

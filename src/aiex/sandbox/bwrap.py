@@ -1,8 +1,8 @@
-"""What a command sees at the level `bwrap`, and the arguments that make bubblewrap show just that.
+"""Which arguments make bubblewrap show a command only what it may reach.
 
-Where a keeper may make namespaces of its own it has cells, which are there before their command
-and are told only what to show besides. Elsewhere bubblewrap, which a security module may allow
-more than us, makes all of it for each command: of `/etc` and `/dev` only what programs need.
+Every mount costs a tenth of a millisecond. Where a keeper may make namespaces of its own it
+prepares a root with all that every command sees, which is then one mount; elsewhere they
+are made for each: of `/etc` and `/dev` only what programs need.
 What a command leaves in its private `/tmp` ends with the namespace.
 """
 
@@ -17,15 +17,14 @@ from aiex.sandbox.landlock import DEVICES, ETC, SYSTEM
 from aiex.sandbox.reach import Reach
 
 if TYPE_CHECKING:
-    from aiex.sandbox.keeper.orders import Template
+    from aiex.sandbox.keeper import Template
 
-__all__ = ["PROGRAM_AT", "arguments", "find_bwrap", "private_folder", "shown", "template"]
+__all__ = ["PROGRAM_AT", "arguments", "find_bwrap", "template"]
 
 PROGRAM_AT = 9
 """Descriptor on which bubblewrap reads the seccomp program."""
 
 _SYSTEMS_OWN = "/usr/bin/bwrap"
-_TMP_BYTES = 1 << 30
 
 
 def find_bwrap() -> str | None:
@@ -54,53 +53,47 @@ def template(folder: Path) -> Template:
         "folders": read,
         "devices": [f"/dev/{name}".encode() for name in DEVICES],
         "links": links,
-        "tmp_bytes": _TMP_BYTES,
     }
 
 
-def private_folder(reach: Reach) -> str:
-    """Return where a command that may reach this has its private folder."""
-    is_taken = "/tmp" in reach.reads or "/tmp" in reach.writes  # noqa: S108
-    return "/run" if is_taken else "/tmp"  # noqa: S108 - of its own namespace
-
-
-def shown(reach: Reach) -> list[tuple[str, str, bool]]:
-    """Return what to show, where, and whether it may be written.
-
-    Outer folders come first: what is shown later lies on top.
-    """
-    writes = set(reach.writes)
-    paths = dict.fromkeys([*reach.reads, *reach.writes])
-    return [
-        (os.path.realpath(path), path, path in writes)
-        for path in sorted(paths, key=lambda path: (path.count("/"), path))
-    ]
-
-
-def arguments(bwrap: str, reach: Reach) -> list[str]:
+def arguments(
+    bwrap: str, reach: Reach, *, folder: str, tmp_bytes: int, is_prepared: bool
+) -> list[str]:
     """Return the command line that comes before the command's own.
 
     Args:
         bwrap: The program.
         reach: What the command may reach.
+        folder: Holds the folder `root` where that is prepared.
+        tmp_bytes: Size of the private folder.
+        is_prepared: Whether the keeper has a root already, and the namespaces that commands may
+            share.
     """
-    private = private_folder(reach)
+    shown = [*reach.reads, *reach.writes]
+    private = "/tmp" if "/tmp" not in shown else "/run"  # noqa: S108 - of its own namespace
     words = [bwrap, "--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid())]
     words += ["--unshare-pid", "--unshare-ipc"]
-    words += ["--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     words += ["--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(PROGRAM_AT)]
-    for path in _etc():
-        words += ["--ro-bind", path, path]
-    for path in SYSTEM:
-        words += _system(path)
-    for name in DEVICES:
-        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    words += ["--symlink", "/proc/self/fd", "/dev/fd", "--proc", "/proc"]
-    for folder in (private, "/dev/shm"):  # noqa: S108
-        words += ["--size", str(_TMP_BYTES), "--perms", "1777", "--tmpfs", folder]
+    if is_prepared:
+        words += ["--dev-bind", f"{folder}/root", "/"]
+    else:
+        words += ["--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+        for path in _etc():
+            words += ["--ro-bind", path, path]
+        for path in SYSTEM:
+            words += _system(path)
+        for name in DEVICES:
+            words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+        words += ["--symlink", "/proc/self/fd", "/dev/fd"]
+    words += ["--proc", "/proc"]
+    words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", private]
     words += ["--dir", f"{private}/home"]
-    for source, target, is_writable in shown(reach):
-        words += ["--bind" if is_writable else "--ro-bind", source, target]
+    if not any(path.startswith("/dev/shm/") for path in shown):  # noqa: S108
+        words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
+    writes = set(reach.writes)
+    # Outer folders first: what is bound later lies on top.
+    for path in sorted(dict.fromkeys(shown), key=lambda path: (path.count("/"), path)):
+        words += ["--bind" if path in writes else "--ro-bind", path, path]
     words += ["--remount-ro", "/", "--chdir", reach.cwd or private]
     words += ["--setenv", "HOME", f"{private}/home", "--setenv", "TMPDIR", private]
     return [*words, "--"]

@@ -37,7 +37,7 @@ from aiex.sandbox.paths import printable
 from aiex.sandbox.reach import Reach, environment_of, reach_of
 
 if TYPE_CHECKING:
-    from aiex.sandbox.keeper.orders import Order, Report, Setup
+    from aiex.sandbox.keeper import Order, Report, Setup
 
 __all__ = ["KeeperLine", "Spawner", "describe"]
 
@@ -48,6 +48,7 @@ _DRAIN_TIMEOUT = 2.0
 _PIECE = 1 << 16
 _MOST_IDLE = 4
 _PATIENCE = 0.1
+_TMP_BYTES = 1 << 30
 _KEEP = "import sys; sys.path.insert(0, sys.argv[1]); import keeper; sys.path.pop(0); keeper.main()"
 
 
@@ -75,7 +76,7 @@ class KeeperLine:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env={"LD_BIND_NOW": "1"},
+                env={},
                 cwd="/",
             )
         self.socket = ours
@@ -89,7 +90,7 @@ class KeeperLine:
             self.hang_up()
             raise ChildError("what keeps commands inside could not be started") from error
         self.bounds_signals = bool(report[1])
-        self.has_cells = bool(report[3])
+        self.is_prepared = bool(report[3])
 
     def send(self, order: Order | Setup, handles: tuple[int, ...]) -> None:
         """Send an order and the descriptors that go with it."""
@@ -191,7 +192,7 @@ class _Job:
                     os.close(handle)
         status = signal.SIGKILL if ended is None else int(ended[1])
         return CommandResult(
-            exit=self._exit(os.waitstatus_to_exitcode(status)),
+            exit=_exit(os.waitstatus_to_exitcode(status), self._level),
             stdout=bytes(self._out.data),
             stderr=bytes(self._err.data),
             ms=int((time.monotonic() - started) * 1000),
@@ -262,11 +263,6 @@ class _Job:
                     os.close(ours.pop("in"))
         return ended
 
-    def _exit(self, code: int) -> int:
-        """Return the exit status; bubblewrap reports a signal as a shell does."""
-        by_bubblewrap = self._level == "bwrap" and not self._line.has_cells
-        return 128 - code if by_bubblewrap and 128 < code <= 128 + 64 else code
-
     def _drain(self, ours: Mapping[str, int]) -> None:
         """Take what is left in the pipes of a command that was ended."""
         for name, kept in (("out", self._out), ("err", self._err)):
@@ -305,6 +301,11 @@ class _Kept:
         self.data += piece[:room]
         self.dropped = self.dropped or len(piece) > room
         return not piece
+
+
+def _exit(code: int, level: Level) -> int:
+    """Return the exit status; bubblewrap reports a signal as a shell does."""
+    return 128 - code if level == "bwrap" and 128 < code <= 128 + 64 else code
 
 
 class Spawner:
@@ -377,12 +378,7 @@ class Spawner:
             self._done(line, is_reusable=job.is_reusable and not stopped.is_set())
         if job.failure is not None:
             _refuse(command, *job.failure)
-        if (
-            level == "bwrap"
-            and not line.has_cells
-            and result.exit == 1
-            and result.stderr.startswith(b"bwrap: ")
-        ):
+        if level == "bwrap" and result.exit == 1 and result.stderr.startswith(b"bwrap: "):
             _refuse_bwrap(command, result.stderr.decode("utf-8", "replace").split("\n")[0])
         return result
 
@@ -439,7 +435,6 @@ class Spawner:
             raise RefusedError(f"there is no filter of system calls for {machine}")
         setup["program"] = seccomp.program(level, machine)
         if level == "bwrap":
-            _bwrap()
             setup["program_at"] = bwrap.PROGRAM_AT
             (self._folder / "root").mkdir(exist_ok=True)
             setup["template"] = bwrap.template(self._folder)
@@ -452,20 +447,21 @@ class Spawner:
         return setup
 
     def _order(self, command: Command, reach: Reach, line: KeeperLine) -> Order:
-        argv = list(command.argv)
+        argv = [command.argv[0], *command.argv[1:]]
         program = reach.program
         level = line.level
         rules: list[tuple[bytes, int]] = []
-        shown: list[tuple[bytes, bytes, bool]] = []
         modes = b""
-        if line.has_cells:
-            shown = [
-                (os.fsencode(source), os.fsencode(target), is_writable)
-                for source, target, is_writable in bwrap.shown(reach)
-            ]
-        elif level == "bwrap":
-            program = _bwrap()
-            argv = [*bwrap.arguments(program, reach), reach.program, *command.argv[1:]]
+        if level == "bwrap":
+            found = bwrap.find_bwrap()
+            if found is None:
+                raise RefusedError("bubblewrap is not installed")
+            program = found
+            folder = str(self._folder)
+            before = bwrap.arguments(
+                found, reach, folder=folder, tmp_bytes=_TMP_BYTES, is_prepared=line.is_prepared
+            )
+            argv = [*before, reach.program, *command.argv[1:]]
         elif level == "landlock":
             abi = _abi()
             rules = [(os.fsencode(p), landlock.rights(landlock.READ, abi)) for p in reach.reads]
@@ -479,8 +475,6 @@ class Spawner:
             "environment": environment_of(command, reach, self.variables),
             "cwd": None if reach.cwd is None else os.fsencode(reach.cwd),
             "rules": rules,
-            "shown": shown,
-            "private": os.fsencode(bwrap.private_folder(reach)),
             "program": modes,
             "limits": self._limits(command),
             "processes": self.policy.max_processes,
@@ -505,13 +499,6 @@ class Spawner:
         return limits
 
 
-def _bwrap() -> str:
-    found = bwrap.find_bwrap()
-    if found is None:
-        raise RefusedError("bubblewrap is not installed")
-    return found
-
-
 def _abi() -> int:
     try:
         return landlock_abi()
@@ -524,11 +511,7 @@ _NOT_STARTED = {errno.ENOENT, errno.ENOTDIR, errno.E2BIG, errno.ENOEXEC, errno.E
 
 def _refuse(command: Command, step: str, code: int) -> None:
     name = printable(command.argv[0])
-    if (
-        step == "folder"
-        or (step == "mount" and code == errno.ENOENT)
-        or (step == "exec" and code in _NOT_STARTED)
-    ):
+    if step == "folder" or (step == "exec" and code in _NOT_STARTED):
         raise NotFoundError(f"{name} cannot be started: {os.strerror(code)}")
     raise RefusedError(f"{name} was not started: {step}: {os.strerror(code)} (errno {code})")
 
