@@ -1,10 +1,16 @@
 """Writes the reference: a page for each command, the settings, and the API by room."""
 
+import inspect
 import pkgutil
+import re
 from pathlib import Path
+from typing import get_args, get_type_hints
+
+import msgspec
 
 import aiex.testing
 from aiex.app.config import PROFILES, all_settings
+from aiex.core import PUBLISHED, Published
 from aiex.interfaces.cli.help_table import HELP
 
 ROOMS = {
@@ -29,6 +35,7 @@ def write_reference(folder: Path) -> None:
         _write(folder / "commands" / f"{name}.md", _command(name))
     _write(folder / "commands" / "index.md", _commands_index(commands))
     _write(folder / "configuration.md", _configuration())
+    _write(folder / "events.md", _events())
     for room, sentence in ROOMS.items():
         _write(folder / "api" / f"{room}.md", _room(room, sentence))
     _write(folder / "api" / "testing.md", _testing())
@@ -104,9 +111,45 @@ def _configuration() -> str:
             "",
             f"`{setting.key}`",
             f": {setting.description}{alone}",
-            f"  Takes {setting.type}; {default}. Variable: `{setting.variable}`.",
+            f"  Takes {setting.type}; {default}. "
+            + (f"Variable: `{setting.variable}`." if setting.variable else "In the file alone."),
         ]
+        for below in setting.inside:
+            lines += [
+                "",
+                f"`{below.key}`",
+                f": {below.description or 'One of them.'} Takes {below.type}.",
+            ]
     return "\n".join(lines) + "\n"
+
+
+def _events() -> str:
+    lines = [
+        "# Published events",
+        "",
+        (
+            "What `aiex events tail`, `GET /api/v1/events` and `Operations.subscribe` tell. Each "
+            "stands in a `Published`: when, at which node, by which process, and the body. A "
+            "subscriber names events exactly, or with `*` for one word and a last `>` for the "
+            "rest. Nothing here carries prompts, replies or keys."
+        ),
+    ]
+    for kind in PUBLISHED:
+        tag = kind.__struct_config__.tag
+        text, _, fields = inspect.cleandoc(kind.__doc__ or "").partition("\n\nAttributes:\n")
+        names = ", ".join(f"`{tag}.{state}`" for state in _states(kind))
+        lines += ["", f"## {kind.__name__}", "", names, "", text, ""]
+        for field in re.split(r"\n(?=    \w)", fields.rstrip()) if fields else ():
+            name, _, told = field.strip().partition(": ")
+            lines.append(f"- `{name}`: {' '.join(told.split())}")
+    schema = msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Published)), indent=2)
+    lines += ["", "## Schema", "", "```json", schema.decode(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _states(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Return the last words of the names that *kind* is published under."""
+    return get_args(get_type_hints(kind)["state"])
 
 
 def _plain(value: object) -> str:
@@ -114,7 +157,7 @@ def _plain(value: object) -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default == ():
+    if default is None or default in ((), {}):
         return "not set by default"
     if isinstance(default, bool):
         return f"by default `{_plain(default)}`"

@@ -61,8 +61,10 @@ def _children_of(pid: int, word: str) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            status = (entry / "stat").read_text()
-            lines[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+            status = (entry / "stat").read_text(errors="replace")
+            lines[int(entry.name)] = (
+                (entry / "cmdline").read_text(errors="replace").replace("\0", " ")
+            )
         except (FileNotFoundError, ProcessLookupError):
             continue
         parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiex.app.masking import environment_of_child, redactor_of
-from aiex.app.settings import ModelSettings, Settings
+from aiex.app.settings import ModelSettings, ProviderSettings, Settings
 
 ENV = {
     "PATH": "/bin",
@@ -64,3 +64,9 @@ def test_logins_in_the_settings_are_masked_quoted_or_not() -> None:
 
     assert redact("zq7@login") == redact("zq7%40login") == "[redacted]"
     assert redact("at http://me:zq7%40login@host") == "at http://[redacted]@host"
+
+
+def test_the_key_of_a_named_provider_is_masked_whatever_its_variable_is_called() -> None:
+    named = ProviderSettings(kind="openai", key_variable="SHELF")
+    redact = redactor_of({"SHELF": "0123456789abcdef"}, Settings(providers={"shelf": named}))
+    assert "0123456789abcdef" not in redact("it said 0123456789abcdef")

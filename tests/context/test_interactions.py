@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -183,7 +186,7 @@ async def test_a_spilled_file_that_is_damaged_stops_nothing_and_is_kept(
 ) -> None:
     damaged = tmp_path / "spill" / "interactions-x.jsonl"
     damaged.parent.mkdir()
-    damaged.write_bytes(b'{"id":')
+    damaged.write_bytes(b'{"id":\n')
 
     async with sink(store, tmp_path, blobs) as interactions:
         await interactions.record(call(1))
@@ -203,3 +206,76 @@ async def test_records_without_any_place_are_counted_as_lost(tmp_path: Path) -> 
             await interactions.record(call(1))
         assert interactions.lost == 1
         other.close()
+
+
+KILLED = """
+import sys, time, anyio
+from datetime import UTC, datetime
+from pathlib import Path
+from aiex.cluster.local import SqliteStore
+from aiex.context import TABLES, BlobFiles, Interaction, Interactions
+from aiex.runtime import SystemClock
+
+async def main(folder):
+    async with SqliteStore(folder / "store.db", TABLES, clock=SystemClock()) as store:
+        sink = Interactions(store, spill=folder / "spill", blobs=BlobFiles(folder / "blobs"))
+        async with sink as interactions:
+            print("open", flush=True)
+            for number in range(100_000):
+                await interactions.record(Interaction(
+                    id=f"call_{number:06}", request_id="r", at=datetime.now(UTC), user="ann",
+                    interface="http", verb="complete", provider="p", model="m", attempt=1,
+                    outcome="ok", estimated_input_tokens=1, duration_ms=1,
+                ))
+                print(number, time.monotonic(), flush=True)
+                await anyio.sleep(0.002)
+
+anyio.run(main, Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("is_locked", [False, True])
+def test_a_kill_loses_at_most_the_last_tenth_of_a_second(tmp_path: Path, is_locked: bool) -> None:
+    path = tmp_path / "store.db"
+    argv = [sys.executable, "-c", KILLED, str(tmp_path)]
+    recorded: list[float] = []
+    other = None
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        if is_locked:
+            other = sqlite3.connect(path, isolation_level=None, timeout=10)
+            other.execute("BEGIN IMMEDIATE")
+        while not recorded or recorded[-1] - recorded[0] < 0.8:
+            recorded.append(float(process.stdout.readline().split()[1]))
+        process.kill()
+        killed = time.monotonic()
+    if other is not None:
+        other.close()
+
+    async def read() -> set[str]:
+        async with (
+            SqliteStore(path, TABLES, clock=FakeClock()) as store,
+            sink(store, tmp_path, BlobFiles(tmp_path / "blobs")) as interactions,
+        ):
+            await interactions.flush()
+            return {one.id for one in await interactions.list(limit=100_000)}
+
+    found = anyio.run(read)
+    last = max(n for n in range(len(recorded)) if f"call_{n:06}" in found)
+    assert {f"call_{n:06}" for n in range(last + 1)} <= found
+    # Two spells of a twentieth of a second, and what a loaded machine adds to them.
+    assert killed - recorded[last] < 0.5
+
+
+async def test_more_calls_at_one_instant_than_a_page_are_summed_once_each(
+    store: Store, tmp_path: Path, blobs: BlobFiles
+) -> None:
+    async with sink(store, tmp_path, blobs) as interactions:
+        for number in range(5003):
+            if number % 2500 == 0:
+                await interactions.flush()
+            await interactions.record(msgspec.structs.replace(call(1), id=f"call_{number}"))
+        await interactions.flush()
+        (total,) = await interactions.totals(by="provider")
+    assert total.calls == 5003

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -633,3 +633,19 @@ async def test_the_store_says_where_and_what_it_is(store: Store) -> None:
 
     assert {"backend", "place", "bytes", "schema", "sequence"} <= set(info)
     assert int(info["sequence"]) == sequence
+
+
+async def test_the_stores_time_is_the_one_by_which_records_vanish(store: Store, time: Time) -> None:
+    before = await store.now()
+    await store.transact([put("a", ttl=1.0)])
+    found = await store.get("thing", ("a",))
+    after = await store.now()
+
+    assert found is not None
+    assert found.expires is not None
+    assert before <= found.expires - timedelta(seconds=1) <= after
+    assert abs((before - time.now()).total_seconds()) <= time.slack
+    assert before.utcoffset() == timedelta(0)
+
+    await time.after(1.5)
+    assert await store.now() - before >= timedelta(seconds=1.5)

@@ -265,7 +265,7 @@ async def test_ended_requests_are_forgotten_once_enough_newer_ones_have_ended() 
             await door.submit(request(id_=f"r{number}"))
             await events(door, f"r{number}")
 
-        assert [state.id for state in await door.requests()] == ["r3", "r2", "r1"]
+        assert [state.id for state in await door.operations.requests()] == ["r3", "r2"]
         with pytest.raises(NotFoundError, match="no request r0"):
             await events(door, "r0")
 

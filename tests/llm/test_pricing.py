@@ -92,6 +92,60 @@ def test_a_call_costs_what_genai_prices_says(provider: str, model: str) -> None:
             ours = pricing.price(provider, model, usage, at=when)
             assert ours is not None
             assert ours.usd == theirs(provider, model, usage, when), (usage, when)
+            quick = pricing.cost(provider, model, usage, at=when)
+            assert quick == (ours.micros, ours.version), (usage, when)
+
+
+@pytest.mark.parametrize(("provider", "model"), names())
+def test_a_bound_is_what_plain_tokens_cost_and_never_less_with_a_cache(
+    provider: str, model: str
+) -> None:
+    pricing = Pricing(TABLE)
+    for usage in usages(provider, model):
+        counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+        plain = pricing.price(provider, model, Usage(**counts))
+        writes = pricing.price(
+            provider, model, Usage(**counts, cache_write_5m_tokens=usage.input_tokens)
+        )
+        reads = pricing.price(
+            provider, model, Usage(**counts, cached_input_tokens=usage.input_tokens)
+        )
+        assert plain is not None
+        assert writes is not None
+        assert reads is not None
+        bound = [
+            pricing.bound(
+                provider,
+                model,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                writes_cache=writes_cache,
+            )
+            for writes_cache in (False, True)
+        ]
+        assert bound[0] == plain.micros
+        most = bound[1]
+        assert most == max(plain.micros, writes.micros)
+        assert most >= reads.micros
+
+
+def test_a_provider_of_another_name_has_the_prices_of_its_kind() -> None:
+    mine = {"work:own": Rates(input=Rate(Decimal("0.25")), output=Rate(Decimal(4)))}
+    pricing = Pricing(TABLE, mine, kinds={"work": "openai", "shelf": "ollama"})
+    usage = Usage(input_tokens=1000, output_tokens=10)
+    assert pricing.cost("work", "gpt-4o", usage) == pricing.cost("openai", "gpt-4o", usage)
+    assert pricing.cost("work", "own", usage) == (290, "user")
+    assert pricing.cost("shelf", "anything", usage) == (0, "local")
+    assert pricing.cost("work", "no-such-model", usage) is None
+    assert pricing.window("work", "gpt-4o") == 128_000
+    assert pricing.models("work") == pricing.models("openai")
+
+
+def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
+    pricing = Pricing(TABLE)
+    for n in range(5000):
+        pricing.bound("openai", f"made up {n}", input_tokens=1, output_tokens=1)
+    assert len(pricing._lines) <= 4096
 
 
 def test_every_kind_of_price_is_among_those_compared() -> None:

@@ -10,16 +10,22 @@ from aiex.app.config import (
     load,
     set_user,
     user_file,
+    values_of,
 )
 from aiex.app.key_store import KeyStore
 from aiex.app.keys import Ask
 from aiex.app.masking import redactor_of
 from aiex.app.places import places_of
+from aiex.app.serving import OwnToken, open_node
+from aiex.app.settings import ServerSettings
+from aiex.app.workers import run_workers
 
 __all__ = [
     "Ask",
     "KeyStore",
     "Loaded",
+    "OwnToken",
+    "ServerSettings",
     "Setting",
     "all_settings",
     "environment",
@@ -27,9 +33,12 @@ __all__ = [
     "load",
     "open_doctor",
     "open_gateway",
+    "open_node",
     "places_of",
     "redactor_of",
+    "run_workers",
     "set_user",
     "user_file",
     "user_name",
+    "values_of",
 ]

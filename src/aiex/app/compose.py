@@ -12,19 +12,23 @@ import platform
 import random
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import anyio.to_thread
 
 from aiex.app.config import Loaded, user_file_or_none
-from aiex.app.keys import Ask, KeySource
-from aiex.app.masking import environment_of_child, redactor_of
+from aiex.app.keys import Ask, KeySource, variables_of
+from aiex.app.masking import redactor_of
+from aiex.app.node import TOKEN, NodeClient, node_models, node_of
 from aiex.app.places import Places, further_roots, places_of, sealed_file
+from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
 from aiex.app.verbs import doctor_of, openers
+from aiex.cluster import TableSpec
 from aiex.cluster.local import SqliteStore
 from aiex.context import (
     TABLES,
@@ -32,11 +36,15 @@ from aiex.context import (
     BlobFiles,
     Changes,
     DigestCache,
+    GatewayKeys,
     Interactions,
     Shown,
 )
 from aiex.core import Actor, Redactor, Request, StoreError, logins_in
-from aiex.gateway.local import LocalGateway, StoreInfo
+from aiex.gateway.admission import Admission, Authenticator, OwnMachine
+from aiex.gateway.local import LocalGateway
+from aiex.gateway.operations import StoreInfo
+from aiex.gateway.tables import TABLES as GATEWAY_TABLES
 from aiex.runtime import Supervisor, SystemClock
 from aiex.sandbox import (
     Account,
@@ -50,19 +58,21 @@ from aiex.sandbox import (
 )
 
 if TYPE_CHECKING:
+    from aiex.app.limits import HouseLimits
     from aiex.assistant.models import Models
     from aiex.llm import (
-        Adapter,
         Coordinator,
         PackageIndex,
         PriceTable,
         Pricing,
-        Provider,
         Providers,
-        Timeouts,
     )
 
-__all__ = ["House", "open_doctor", "open_gateway", "user_name"]
+__all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
+
+
+LIMITS: Final = (TableSpec(name="limit_ledger"), TableSpec(name="limit_member"))
+"""What `llm.limits.LIMIT_TABLES` is; a test compares. All of `llm` is not imported for it."""
 
 
 class House:
@@ -97,10 +107,15 @@ class House:
             sealed=sealed_file(env),
             ask=ask,
             hold=self.redact.hold,
+            variables=variables_of(self.settings),
         )
         self._files: dict[tuple[str, str], Files] = {}
         self._audit: AuditLog | None = None
         self._coordinator: Coordinator | None = None
+        self.node = node_of(env, own_token=self.places.token)
+        if TOKEN in env:
+            self.redact.hold(env[TOKEN])
+        self._limits: HouseLimits | None = None
         self.store_error: StoreError | None = None
         sandbox = self.settings.sandbox
         self.isolation = Isolation(
@@ -114,8 +129,12 @@ class House:
         )
         self.blobs = BlobFiles(self.places.blobs)
         self.store = SqliteStore(
-            self.places.store, TABLES, clock=self.clock, fsync=self.settings.state.fsync
+            self.places.store,
+            (*TABLES, *GATEWAY_TABLES, *LIMITS),
+            clock=self.clock,
+            fsync=self.settings.state.fsync,
         )
+        self.services = HouseServices(self.store, clock=self.clock, redact=self.redact)
 
     async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
         """Open the store and what writes to it; the stack closes everything again.
@@ -134,6 +153,7 @@ class House:
                     raise
                 self.store_error = error
             else:
+                await self.services.open(opened)
                 self.interactions = await opened.enter_async_context(
                     Interactions(
                         self.store,
@@ -142,18 +162,25 @@ class House:
                         redact=self.redact.without_held,
                     )
                 )
+            if self.node is not None:
+                await opened.enter_async_context(self.node)
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
             self.supervisor = await opened.enter_async_context(supervisor)
             # Closed first: adapters, then their servers, what records calls, the store.
             opened.push_async_callback(self._close_models)
-            opened.callback(self._close_files)
+            opened.push_async_callback(self._close_files)
             return opened.pop_all()
 
     async def _close_models(self) -> None:
         if self._coordinator is not None:
             await self._coordinator.__aexit__(None, None, None)
 
-    def _close_files(self) -> None:
+    async def _close_files(self) -> None:
+        if self._files or self._audit is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._close_files_now)
+
+    def _close_files_now(self) -> None:
         for files in self._files.values():
             files.close()
         if self._audit is not None:
@@ -220,9 +247,11 @@ class House:
     def coordinator(self) -> Coordinator:
         """Return what asks models."""
         if self._coordinator is None:
-            from aiex.llm import Coordinator, TokenCounter
+            from aiex.app.providers import kinds_of, timeouts_of
+            from aiex.llm import STRATEGIES, Coordinator, TokenCounter
 
             pricing = self.pricing()
+            model = self.settings.model
             self._coordinator = Coordinator(
                 self.providers(pricing),
                 pricing=pricing,
@@ -230,152 +259,56 @@ class House:
                 sink=self.interactions,
                 clock=self.clock,
                 entropy=random.random,
-                timeouts={name: self._timeouts(name) for name in self.settings.model.order},
+                timeouts=timeouts_of(model, kinds_of(self)),
+                strategy=STRATEGIES[model.strategy],
+                limiter=self.limits(),
+                announce=self.services.bulletin.announce,
             )
         return self._coordinator
 
+    def limits(self) -> HouseLimits:
+        """Return what counts calls of models under limits and budgets."""
+        if self._limits is None:
+            from aiex.app.limits import HouseLimits
+
+            self._limits = HouseLimits(
+                self.store,
+                self.settings.limits,
+                clock=self.clock,
+                supervisor=lambda: self.supervisor,
+                announce=self.services.bulletin.announce,
+            )
+        return self._limits
+
     def providers(self, pricing: Pricing) -> Providers:
         """Return who could be asked."""
+        from aiex.app.providers import providers_of
         from aiex.llm import Providers
 
+        model = self.settings.model
         return Providers(
-            self._providers(), pricing=pricing, default_model=self.settings.model.default
+            providers_of(self),
+            pricing=pricing,
+            default_model=model.default,
+            aliases={
+                alias: [(step,) if isinstance(step, str) else step for step in chain]
+                for alias, chain in model.aliases.items()
+            },
         )
 
     def pricing(self) -> Pricing:
         """Return the prices of the newer table: the one shipped, or the one derived here."""
+        from aiex.app.providers import kinds_of, prices_of
         from aiex.llm import Pricing, load_table
 
-        shipped = load_table()
+        table = load_table()
         try:
             derived = load_table(self.places.prices)
         except (OSError, ValueError):  # absent, or damaged; `model update` writes it anew
-            return Pricing(shipped)
-        return Pricing(derived if _release(derived) > _release(shipped) else shipped)
-
-    def _timeouts(self, provider: str) -> Timeouts:
-        from aiex.llm import Timeouts
-
-        model = self.settings.model
-        local = provider in {"ollama", "lm_studio", "local"}
-        return Timeouts(
-            connect=model.connect_timeout,
-            first_token=model.first_token_timeout * (3 if local else 1),
-            between_chunks=model.between_timeout,
-            total=model.total_timeout,
-        )
-
-    def _providers(self) -> list[Provider]:
-        """Return the providers in the configured order; what is not in the order is never asked."""
-        made = {
-            "openai": self._openai,
-            "anthropic": self._anthropic,
-            "ollama": self._ollama,
-            "lm_studio": self._lm_studio,
-            "local": self._local,
-        }
-        return [made[name]() for name in self.settings.model.order if name in made]
-
-    def _openai(self) -> Provider:
-        from aiex.llm import Provider
-
-        model = self.settings.model
-
-        def adapter() -> Adapter:
-            from aiex.llm.adapters.openai import OpenAIAdapter
-
-            return OpenAIAdapter(
-                api_key=self.keys.reader("openai"), base_url=model.openai_url, api=model.openai_api
-            )
-
-        return Provider(
-            name="openai",
-            open=adapter,
-            model=model.openai_model,
-            missing=self.keys.missing("openai"),
-            has_after_all=lambda: self.keys.is_in_keyring("openai"),
-            unlock=self.keys.unlocker("openai"),
-            is_loopback=_is_loopback(model.openai_url),
-        )
-
-    def _anthropic(self) -> Provider:
-        from aiex.llm import Provider
-
-        model = self.settings.model
-
-        def adapter() -> Adapter:
-            from aiex.llm.adapters.anthropic import AnthropicAdapter
-
-            return AnthropicAdapter(
-                api_key=self.keys.reader("anthropic"), base_url=model.anthropic_url
-            )
-
-        return Provider(
-            name="anthropic",
-            open=adapter,
-            model=model.anthropic_model,
-            missing=self.keys.missing("anthropic"),
-            has_after_all=lambda: self.keys.is_in_keyring("anthropic"),
-            unlock=self.keys.unlocker("anthropic"),
-            is_loopback=_is_loopback(model.anthropic_url),
-        )
-
-    def _ollama(self) -> Provider:
-        from aiex.llm import Provider
-
-        def adapter() -> Adapter:
-            from aiex.llm.adapters.ollama import OllamaAdapter
-
-            return OllamaAdapter(base_url=self.settings.model.ollama_url)
-
-        return Provider(
-            name="ollama",
-            open=adapter,
-            must_answer=True,
-            is_loopback=_is_loopback(self.settings.model.ollama_url),
-        )
-
-    def _lm_studio(self) -> Provider:
-        from aiex.llm import Provider
-
-        def adapter() -> Adapter:
-            from aiex.llm.adapters.lm_studio import LMStudioAdapter
-
-            return LMStudioAdapter(base_url=self.settings.model.lm_studio_url)
-
-        return Provider(
-            name="lm_studio",
-            open=adapter,
-            must_answer=True,
-            is_loopback=_is_loopback(self.settings.model.lm_studio_url),
-        )
-
-    def _local(self) -> Provider:
-        from importlib.util import find_spec
-
-        from aiex.llm import Provider
-
-        def adapter() -> Adapter:
-            from aiex.llm.adapters.local import LocalAdapter
-
-            return LocalAdapter(
-                self.places.models,
-                supervisor=self.supervisor,
-                clock=self.clock,
-                entropy=random.random,
-                index=self.package_index,
-                environment=environment_of_child(self.env),
-                context_tokens=self.settings.model.local_window,
-            )
-
-        absent = find_spec("xllamacpp") is None
-        return Provider(
-            name="local",
-            open=adapter,
-            model=self.settings.model.local_model,
-            missing="the extra is not installed: pip install 'aiex[local]'" if absent else None,
-            is_loopback=True,
-        )
+            derived = table
+        if _release(derived) > _release(table):
+            table = derived
+        return Pricing(table, prices_of(self), kinds=kinds_of(self))
 
     def package_index(self) -> PackageIndex:
         """Return where packages come from on this machine. Blocks."""
@@ -393,7 +326,12 @@ class House:
         """Return what verbs ask models with."""
         from aiex.assistant.models import Models
 
-        return Models(self.coordinator(), shown=Shown(self.store), clock=self.clock)
+        asked = self.coordinator() if self.node is None else node_models(self, self.node)
+        return Models(asked, shown=Shown(self.store), clock=self.clock)
+
+    def gateway_keys(self) -> GatewayKeys:
+        """Return the stored keys of the gateway."""
+        return GatewayKeys(self.store, pepper=self.places.pepper)
 
     def changes(self) -> Changes:
         """Return the stored proposals."""
@@ -417,10 +355,8 @@ def _release(table: PriceTable) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall("[0-9]+", table.version))
 
 
-def _is_loopback(url: str) -> bool:
-    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-    name = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    return name in {"localhost", "::1"} or name.startswith("127.")
+LetIn = Callable[[House, AsyncExitStack], Awaitable[tuple[Authenticator, Mapping[str, Any]]]]
+"""Opens what says who asks, and returns it with what else the `Services` are given."""
 
 
 async def open_gateway(
@@ -429,27 +365,44 @@ async def open_gateway(
     *,
     redact: Redactor | None = None,
     ask: Ask | None = None,
-) -> LocalGateway:
+    let_in: LetIn | None = None,
+) -> LocalGateway | NodeClient:
     """Return the gateway of this process, ready to be entered; leaving it closes everything.
+
+    Where the environment names a node, what is the node's goes there.
 
     Args:
         loaded: The settings in force.
         env: Environment variables.
         redact: Takes secrets out of what is kept and said, and learns of those that are found.
         ask: Asks for the passphrase of the keys; `None` if there is nobody to ask.
+        let_in: Opens what says who asks, on what closes it; `None` for one that takes everybody
+            for the user of this process.
 
     Raises:
         StoreError: The store cannot be opened.
     """
     house = House(loaded, env, redact=redact, ask=ask)
     resources = await house.open()
-    return LocalGateway(
+    more: Mapping[str, Any] = {}
+    if let_in is None:
+        authenticator: Authenticator = OwnMachine(user_name())
+    else:
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(resources.aclose)
+            authenticator, more = await let_in(house, opened)
+            resources = opened.pop_all()
+    gateway = LocalGateway(
         openers(house),
         clock=house.clock,
         store=house.store,
         resources=resources,
         redact=house.redact,
+        services=house.services.services(authenticator, **more),
+        records=house.services.records,
+        admission=Admission(),
     )
+    return gateway if house.node is None else NodeClient(gateway, house.node)
 
 
 async def open_doctor(

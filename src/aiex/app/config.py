@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, cast
 
 import msgspec
 
-from aiex.app.settings import Settings
+from aiex.app import shapes
+from aiex.app.settings import BUILT_IN, Settings
 from aiex.assistant.project import looks_like_project
 from aiex.core import ConfigurationError, ErrorInfo, NotFoundError, nearest, redacted
 
@@ -28,6 +30,7 @@ __all__ = [
     "load",
     "set_user",
     "user_file",
+    "values_of",
 ]
 
 PROFILES: dict[str, dict[str, object]] = {
@@ -43,25 +46,32 @@ _STRICTEST_FIRST: dict[str, tuple[object, ...]] = {
 }
 """The words of settings that a project's file may only make stricter."""
 
-_SECRET = ("key", "token", "secret", "password")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 _KEYS_ELSEWHERE = "aiex config key set PROVIDER, or set OPENAI_API_KEY or ANTHROPIC_API_KEY"
 
-_NO_SETTINGS = frozenset({"AIEX_PROFILE", "AIEX_CONFIG", "AIEX_PASSPHRASE", "AIEX_PASSPHRASE_FILE"})
+_NO_SETTINGS = frozenset(
+    {
+        *("AIEX_PROFILE", "AIEX_CONFIG", "AIEX_PASSPHRASE", "AIEX_PASSPHRASE_FILE"),
+        *("AIEX_SERVER", "AIEX_TOKEN", "AIEX_CA_FILE"),
+    }
+)
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One setting of the tree.
 
     Attributes:
-        key: Dotted name, such as `model.default`.
-        variable: Environment variable that sets it.
+        key: Dotted name, such as `model.default`; `NAME` in it stands for a name of one's own.
+        variable: Environment variable that sets it; empty for a table, which stands in the file.
         type: What it takes, in words.
         words: The words that it takes; empty where it takes others than certain ones.
         default: What it is when nothing sets it.
         description: What it means.
         user_only: Whether a project's files may not set it.
         narrows: Whether a project's files may only narrow it.
+        inside: For a table, what may stand in it.
     """
 
     key: str
@@ -72,6 +82,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     user_only: bool
     narrows: bool = False
+    inside: tuple[Setting, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,60 +113,79 @@ def all_settings() -> tuple[Setting, ...]:
 
 
 def _settings() -> Iterator[Setting]:
-    tree = msgspec.inspect.type_info(Settings)
-    for branch in cast("msgspec.inspect.StructType", tree).fields:
-        for field in cast("msgspec.inspect.StructType", branch.type).fields:
+    for branch in msgspec.structs.fields(Settings):
+        annotation = shapes.hints(Settings)[branch.name]
+        if branch.name in _tables():
+            yield _setting(f"{branch.name}.NAME", shapes.member(annotation, ""), {}, annotation)
+            continue
+        for field in msgspec.structs.fields(type(getattr(Settings(), branch.name))):
             key = f"{branch.name}.{field.name}"
-            meta = _meta_of(branch.name, field.name)
-            scope = (meta.extra or {}).get("scope")
-            yield Setting(
-                key=key,
-                variable="AIEX_" + key.upper().replace(".", "_"),
-                type=_in_words(_annotation(branch.name, field.name)),
-                words=_words_of(_annotation(branch.name, field.name)),
-                default=field.default,
-                description=meta.description or "",
-                user_only=scope == "user",
-                narrows=scope == "narrow",
-            )
+            annotation = _annotation(key)
+            yield _setting(key, annotation, field.default, annotation)
+
+
+def _setting(key: str, annotation: Any, default: object, told: Any) -> Setting:
+    """Return the setting *key*; what it means is said at *told*."""
+    meta = shapes.meta_of(told)
+    scope = (meta.extra or {}).get("scope")
+    table = shapes.is_table(annotation)
+    return Setting(
+        key=key,
+        variable="" if table else _variable_of(key),
+        type=shapes.in_words(annotation),
+        words=shapes.words_of(annotation),
+        default={} if table else default,
+        description=meta.description or "",
+        user_only=scope == "user",
+        narrows=scope == "narrow",
+        inside=tuple(
+            _setting(below, inner, value, inner)
+            for below, inner, value in shapes.leaves(key, annotation)
+        )
+        if table
+        else (),
+    )
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    import typing
-
-    return typing.get_type_hints(cls, include_extras=True)
-
-
-def _annotation(branch: str, name: str) -> Any:
-    cls: type = type(getattr(Settings(), branch))
-    return _hints(cls)[name]
+def _tables() -> frozenset[str]:
+    """Return the branches whose settings the user names."""
+    return frozenset(
+        name for name in Settings.__struct_fields__ if isinstance(getattr(Settings(), name), dict)
+    )
 
 
-def _meta_of(branch: str, name: str) -> msgspec.Meta:
-    found = [m for m in get_args(_annotation(branch, name)) if isinstance(m, msgspec.Meta)]
-    return found[0]
+def _annotation(key: str) -> Any | None:
+    """Return the annotation of *key*, or of what stands below it in a table; `None` if none."""
+    annotation: Any = Settings
+    for name in key.split("."):
+        annotation = shapes.member(annotation, name) if shapes.is_table(annotation) else None
+        if annotation is None:
+            return None
+    return annotation
 
 
-def _bare(annotation: Any) -> Any:
-    return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
+def values_of(loaded: Loaded) -> Iterator[tuple[str, Setting, object, str]]:
+    """Yield key, setting, value and origin of everything that is set or could be.
+
+    Each table of a branch whose names the user chooses counts as one; where there is none the
+    setting stands for them all.
+    """
+    for setting in all_settings():
+        branch, _, name = setting.key.partition(".")
+        found: Any = getattr(loaded.settings, branch)
+        if branch not in _tables():
+            yield setting.key, setting, getattr(found, name), _origin(loaded, setting.key)
+        elif not found:
+            yield setting.key, setting, {}, "default"
+        else:
+            for mine, value in found.items():
+                key = f"{branch}.{mine}"
+                yield key, setting, value, _origin(loaded, key)
 
 
-def _words_of(annotation: Any) -> tuple[str, ...]:
-    inner = _bare(annotation)
-    if get_origin(inner) is tuple:
-        inner = get_args(inner)[0]
-    return get_args(inner) if get_origin(inner) is Literal else ()
-
-
-def _in_words(annotation: Any) -> str:
-    inner = _bare(annotation)
-    words = _words_of(annotation)
-    if get_origin(inner) is tuple:
-        return f"a list of {' | '.join(words)}" if words else "a list of texts"
-    if words:
-        return " | ".join(words)
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(inner, "text")
+def _origin(loaded: Loaded, key: str) -> str:
+    return loaded.origins.get(key, "default")
 
 
 def user_file(env: Mapping[str, str]) -> Path:
@@ -275,6 +305,8 @@ class _Gathered:
 
         def read() -> dict[str, object]:
             found = _from_file(path, table)
+            if not found:
+                return found
             _refuse_users(found, path)
             for setting in all_settings():
                 if setting.narrows and setting.key in found:
@@ -289,8 +321,16 @@ class _Gathered:
 
     def loaded(self, profile: str) -> Loaded:
         """Return the settings that come of it all."""
+        settings = _build(self._values, "")
+        while (wrong := _misnamed(settings)) is not None:
+            key, error = wrong
+            origin = self._origins.pop(key, "")
+            error.message = f"{origin}: {error.message}" if origin else error.message
+            self._note(error)
+            del self._values[key]
+            settings = _build(self._values, "")
         return Loaded(
-            settings=_build(self._values, ""),
+            settings=settings,
             origins=self._origins,
             profile=profile,
             problem=self._problem,
@@ -300,6 +340,36 @@ class _Gathered:
         if self._strict:
             raise error
         self._problem = self._problem or error.info()
+
+
+def _misnamed(settings: Settings) -> tuple[str, ConfigurationError] | None:
+    """Return a setting with a name that cannot be, or is nobody's, and what to say of it."""
+    known = (*BUILT_IN, *settings.providers)
+    for name in settings.providers:
+        if name in BUILT_IN or not _NAME.fullmatch(name):
+            return f"providers.{name}", ConfigurationError(
+                f"providers.{name}: {name!r} cannot be the name of a further provider",
+                hint=f"small letters, digits, _ and -, and none of {', '.join(BUILT_IN)}",
+            )
+    for alias, chain in settings.model.aliases.items():
+        if not chain or not alias or ":" in alias or alias in known:
+            return "model.aliases", ConfigurationError(
+                f"model.aliases: {alias!r} is "
+                + ("empty" if not chain else "a provider's name, or has a colon"),
+                hint='such as: fast = ["openai:gpt-5.4-mini", "ollama:qwen3"]',
+            )
+    for key, names in (
+        ("model.order", settings.model.order),
+        ("model.keyring", settings.model.keyring),
+    ):
+        wrong = next((name for name in names if name not in known), None)
+        if wrong is not None:
+            near = nearest(wrong, known)
+            return key, ConfigurationError(
+                f"{key} takes a list of {' | '.join(known)}, not {wrong!r}",
+                hint=f"did you mean {near}?" if near else None,
+            )
+    return None
 
 
 def _narrowed(key: str, mine: object, theirs: object) -> object:
@@ -355,12 +425,17 @@ def _refuse_login(key: str, value: object, origin: str) -> None:
     Raises:
         ConfigurationError: *value* has one.
     """
+    if isinstance(value, dict):
+        for name, below in value.items():
+            _refuse_login(f"{key}.{name}", below, origin)
+        return
     for text in value if isinstance(value, list | tuple) else [value]:
         if isinstance(text, str) and (redacted(text) != text or _has_user(text)):
-            variable = "AIEX_" + key.upper().replace(".", "_")
+            variable = _variable_of(key)
+            known = any(setting.key == key for setting in all_settings())
             raise ConfigurationError(
                 f"{origin}: {key} holds a key or a login, which do not belong in a file",
-                hint=f"set {variable} in the environment instead",
+                hint=f"set {variable} in the environment instead" if known else _KEYS_ELSEWHERE,
             )
 
 
@@ -371,9 +446,9 @@ def _has_user(text: str) -> bool:
 def _refuse_unknown(key: str, origin: str) -> None:
     branch, _, name = key.partition(".")
     fields = getattr(Settings(), branch, None)
-    if fields is not None and name in type(fields).__struct_fields__:
+    if branch in _tables() or (fields is not None and name in type(fields).__struct_fields__):
         return
-    if any(word in name.split("_") for word in _SECRET):
+    if any(word in name.split("_") for word in shapes.SECRET_WORDS):
         raise ConfigurationError(f"{origin}: keys do not belong in a file", hint=_KEYS_ELSEWHERE)
     known = [setting.key for setting in all_settings()]
     near = nearest(key, known)
@@ -384,11 +459,9 @@ def _refuse_unknown(key: str, origin: str) -> None:
 
 
 def _refuse_users(found: Mapping[str, object], path: Path) -> None:
-    if not found:
-        return
     users = {setting.key for setting in all_settings() if setting.user_only}
     for key in found:
-        if key in users:
+        if key in users or f"{key.partition('.')[0]}.NAME" in users:
             raise ConfigurationError(
                 f"{path} sets {key}, which only the user may set: a project's files must not "
                 "decide where code and keys go or what may be touched",
@@ -404,20 +477,43 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, object]:
     }
     if not ours:
         return {}
-    known = {setting.variable: setting for setting in all_settings()}
     found: dict[str, object] = {}
     for name, text in ours.items():
-        setting = known.get(name)
-        if setting is None:
+        key = _variables().get(name)
+        if key is None:
             if name.startswith("AIEX_TEST_"):
                 continue
-            near = nearest(name, known, cutoff=0.6)
+            near = nearest(name, _variables(), cutoff=0.6)
             raise ConfigurationError(
                 f"there is no setting for the variable {name}",
                 hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
             )
-        found[setting.key] = parse_text(setting, text)
+        found[key] = parse_text(_one(key), text)
     return found
+
+
+@functools.cache
+def _variables() -> dict[str, str]:
+    """Return the key of each variable; without what the types are, which takes milliseconds."""
+    found = {}
+    for branch in Settings.__struct_fields__:
+        tree = getattr(Settings(), branch)
+        for name in () if isinstance(tree, dict) else type(tree).__struct_fields__:
+            if not isinstance(getattr(tree, name), dict):
+                found[_variable_of(f"{branch}.{name}")] = f"{branch}.{name}"
+    return found
+
+
+def _variable_of(key: str) -> str:
+    return "AIEX_" + key.upper().replace(".", "_")
+
+
+def _one(key: str) -> Setting:
+    """Return one plain setting without looking at the others."""
+    branch, _, name = key.partition(".")
+    default = getattr(getattr(Settings(), branch), name)
+    annotation = _annotation(key)
+    return _setting(key, annotation, default, annotation)
 
 
 def parse_text(setting: Setting, text: str) -> object:
@@ -451,6 +547,8 @@ def _build(values: Mapping[str, object], origin: str) -> Settings:
         return Settings()
     tree: dict[str, dict[str, object]] = {}
     for key, value in values.items():
+        if isinstance(value, dict) or key.partition(".")[0] in _tables():
+            shapes.check_table(key, value, _annotation(key), origin)
         branch, _, name = key.partition(".")
         tree.setdefault(branch, {})[name] = value
     try:
@@ -484,7 +582,7 @@ def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) 
 
     Args:
         env: Environment variables.
-        key: The setting.
+        key: The setting, or a value inside of a table, such as `model.aliases.fast`.
         text: Its value, as one types it.
         dry: Whether to check all of it and write nothing.
 
@@ -492,32 +590,80 @@ def set_user(env: Mapping[str, str], key: str, text: str, *, dry: bool = False) 
         NotFoundError: There is no such setting.
         ConfigurationError: The value does not fit, or the file cannot be read or written.
     """
-    setting = next((s for s in all_settings() if s.key == key), None)
-    if setting is None:
-        known = [s.key for s in all_settings()]
-        near = nearest(key, known, cutoff=0.4)
-        raise NotFoundError(
-            f"there is no setting {key!r}",
-            hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
-        )
+    setting = _settable(key)
     path = user_file(env)
     value = parse_text(setting, text)
     _refuse_login(key, value, str(path))
-    _build({key: value}, "")
+    section, _, name = key.rpartition(".")
+    before = _from_file(path, ())
+    after = _with_value(before, key, value)
+    _check_whole(after, key)
     if dry:
         return path
-    before = _from_file(path, ())
     old = path.read_text("utf-8") if path.exists() else ""
-    branch, _, name = key.partition(".")
-    new = _with_line(old, branch, name, _toml(value))
+    new = _with_line(old, section, name, _toml(value))
     _write(path, new)
-    if _from_file(path, ()) != {**before, key: value}:
+    if _from_file(path, ()) != after:
         _write(path, old)
         raise ConfigurationError(
             f"{path} is written in a way that cannot be edited safely",
-            hint=f"set {name} under [{branch}] by hand",
+            hint=f"set {name} under [{section}] by hand",
         )
     return path
+
+
+def _settable(key: str) -> Setting:
+    """Return the setting of one value: a plain one, or one inside of a table."""
+    for setting in all_settings():
+        if setting.key == key and not setting.inside:
+            return setting
+        for below in setting.inside:
+            if _means(below.key, key):
+                return msgspec.structs.replace(below, key=key)
+        if _means(setting.key, key):
+            inside = ", ".join(below.key for below in setting.inside)
+            raise NotFoundError(
+                f"{key} is a table, and one value at a time is set", hint=f"set {inside}"
+            )
+    known = [s.key for s in all_settings()]
+    near = nearest(key, known, cutoff=0.4)
+    raise NotFoundError(
+        f"there is no setting {key!r}",
+        hint=f"did you mean {near}?" if near else "aiex config list shows all of them",
+    )
+
+
+def _means(pattern: str, key: str) -> bool:
+    wanted, given = pattern.split("."), key.split(".")
+    return len(wanted) == len(given) and all(
+        w in {g, "NAME"} and _BARE.fullmatch(g) for w, g in zip(wanted, given, strict=True)
+    )
+
+
+def _with_value(found: Mapping[str, object], key: str, value: object) -> dict[str, object]:
+    """Return *found* with *value* under *key*, which may lie inside of a table."""
+    if _annotation(key) is not None and key.count(".") == 1:
+        return {**found, key: value}
+    top = ".".join(key.split(".")[:2])
+    *path, last = key.split(".")[2:]
+    table = msgspec.json.decode(msgspec.json.encode(found.get(top, {})))
+    inner = table
+    for name in path:
+        inner = inner.setdefault(name, {})
+    inner[last] = value
+    return {**found, top: table}
+
+
+def _check_whole(found: Mapping[str, object], key: str) -> None:
+    """Refuse a value that does not fit, by itself or with the other settings of its file."""
+    top = ".".join(key.split(".")[:2])
+    _build({top: found[top]}, "")
+    try:
+        wrong = _misnamed(_build(found, ""))
+    except ConfigurationError:
+        return  # something else in the file is wrong, and stays so
+    if wrong is not None and wrong[0] == top:
+        raise wrong[1]
 
 
 def _toml(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from aiex.app.config import Loaded, set_user
-from aiex.app.keys import SERVICE, VARIABLES, Ask, KeySource, open_keyring
+from aiex.app.keys import SERVICE, Ask, KeySource, open_keyring, variables_of
 from aiex.app.places import sealed_file
 from aiex.core import ConfigurationError, NotFoundError, UsageError, nearest
 
@@ -41,7 +41,10 @@ class KeyStore:
         self._in_keyring = loaded.settings.model.keyring
         self._env = env
         self._sealed = sealed_file(env)
-        self._source = KeySource(env, self._in_keyring, sealed=self._sealed, ask=ask)
+        self._variables = variables_of(loaded.settings)
+        self._source = KeySource(
+            env, self._in_keyring, sealed=self._sealed, ask=ask, variables=self._variables
+        )
 
     def states(self) -> list[KeyState]:
         """Return where the key of each provider is, without opening anything."""
@@ -49,7 +52,7 @@ class KeyStore:
         origins = self._source.origins()
         return [
             KeyState(provider=name, origin=origins.get(name), variable=variable)
-            for name, variable in sorted(VARIABLES.items())
+            for name, variable in sorted(self._variables.items())
         ]
 
     def check(self, provider: str, *, in_file: bool) -> None:
@@ -59,7 +62,7 @@ class KeyStore:
             UsageError: The provider is none that has a key.
             ConfigurationError: There is no keyring, or no folder for the file.
         """
-        _known(provider)
+        self._check_known(provider)
         if in_file and self._sealed is None:
             raise ConfigurationError("no home folder is known", hint="set HOME")
         if not in_file:
@@ -106,7 +109,7 @@ class KeyStore:
             NotFoundError: Neither has a key of it.
             ConfigurationError: It cannot be removed.
         """
-        _known(provider)
+        self._check_known(provider)
         gone = []
         if self._sealed is not None and provider in self._sealed.providers():
             passphrase = self._source.passphrase()
@@ -140,11 +143,11 @@ class KeyStore:
         """Write down which providers' keys the keyring has."""
         set_user(self._env, "model.keyring", ",".join(in_keyring))
 
-
-def _known(provider: str) -> None:
-    if provider not in VARIABLES:
-        near = nearest(provider, VARIABLES)
-        raise UsageError(
-            f"{provider} needs no key, or is no provider",
-            hint=f"did you mean {near}?" if near else f"providers: {', '.join(VARIABLES)}",
-        )
+    def _check_known(self, provider: str) -> None:
+        if provider not in self._variables:
+            near = nearest(provider, self._variables)
+            known = ", ".join(self._variables)
+            raise UsageError(
+                f"{provider} needs no key, or is no provider",
+                hint=f"did you mean {near}?" if near else f"providers: {known}",
+            )

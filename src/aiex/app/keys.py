@@ -17,10 +17,12 @@ from aiex.core import ConfigurationError
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
-__all__ = ["PASSPHRASE", "VARIABLES", "Ask", "KeySource", "Place", "open_keyring"]
+    from aiex.app.settings import Settings
+
+__all__ = ["PASSPHRASE", "VARIABLES", "Ask", "KeySource", "Place", "open_keyring", "variables_of"]
 
 VARIABLES = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-"""Environment variable of each provider that needs a key."""
+"""Environment variable of each built-in provider that needs a key."""
 
 PASSPHRASE = "AIEX_PASSPHRASE"  # noqa: S105 - the name of a variable
 """Environment variable of what opens the sealed file."""
@@ -40,6 +42,16 @@ _NO_KEYRING = (
 )
 
 
+def variables_of(settings: Settings) -> dict[str, str]:
+    """Return the environment variable of each provider that may need a key, built-in or named."""
+    named = {
+        name: one.key_variable or name.upper().replace("-", "_") + "_API_KEY"
+        for name, one in settings.providers.items()
+        if one.kind in VARIABLES or one.key_variable is not None
+    }
+    return VARIABLES | named
+
+
 def _holds_nothing(secret: str) -> None:
     """Take a secret, to mask it from now on."""
 
@@ -53,6 +65,7 @@ class KeySource:
         sealed: The sealed file; `None` where there is no folder for one.
         ask: Asks for the passphrase; `None` if there is nobody to ask.
         hold: Told of each key that is found, so that it is masked.
+        variables: Environment variable of each provider that may need a key.
     """
 
     def __init__(
@@ -63,7 +76,9 @@ class KeySource:
         sealed: SealedFile | None = None,
         ask: Ask | None = None,
         hold: Callable[[str], None] = _holds_nothing,
+        variables: Mapping[str, str] = VARIABLES,
     ) -> None:
+        self._variables = variables
         self._env = env
         self._in_keyring = frozenset(in_keyring)
         self._sealed = sealed
@@ -79,7 +94,7 @@ class KeySource:
         when one is needed.
         """
         self._places = {}
-        for provider, variable in VARIABLES.items():
+        for provider, variable in self._variables.items():
             place = self._look(provider, variable)
             if place is not None:
                 self._places[provider] = place
@@ -96,12 +111,11 @@ class KeySource:
             return "environment", f"the environment, {variable}"
         return None
 
-    @staticmethod
-    def _in_file(sealed: SealedFile) -> Sequence[str]:
+    def _in_file(self, sealed: SealedFile) -> Sequence[str]:
         try:
             return sealed.providers()
         except ConfigurationError:
-            return tuple(VARIABLES)
+            return tuple(self._variables)
 
     def place(self, provider: str) -> Place | None:
         """Return where the key is; `None` if it is nowhere that is known."""
@@ -114,7 +128,7 @@ class KeySource:
 
     def missing(self, provider: str) -> str | None:
         """Return what is missing, as far as that is known without opening the keyring."""
-        return None if provider in self._places else f"{VARIABLES[provider]} is not set"
+        return None if provider in self._places else f"{self._variables[provider]} is not set"
 
     def is_in_keyring(self, provider: str) -> bool:
         """Return whether the keyring has a key that nobody told of, by opening it."""
@@ -152,7 +166,7 @@ class KeySource:
     def _unlock(self, provider: str) -> None:
         match self.place(provider):
             case "given":
-                given = given_file(VARIABLES[provider], self._env)
+                given = given_file(self._variables[provider], self._env)
                 if given is not None:
                     self._keep(provider, read_given(*given, self._env))
             case "keyring":
@@ -160,7 +174,7 @@ class KeySource:
             case "sealed":
                 self._keep(provider, self._from_sealed(provider))
             case "environment":
-                self._keep(provider, self._env[VARIABLES[provider]].strip())
+                self._keep(provider, self._env[self._variables[provider]].strip())
             case None:
                 self.is_in_keyring(provider)
 
@@ -169,7 +183,7 @@ class KeySource:
         self._found[provider] = key
 
     def _from_keyring(self, provider: str) -> str:
-        hint = _NO_KEYRING.format(provider, VARIABLES[provider])
+        hint = _NO_KEYRING.format(provider, self._variables[provider])
         backend = open_keyring(hint)
         try:
             key = backend.get_password(SERVICE, provider)

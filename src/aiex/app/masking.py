@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from aiex.app.keys import variables_of
 from aiex.app.settings import Settings
 from aiex.core import Redactor, is_secret_name, logins_in, secrets_of
 
@@ -37,6 +38,9 @@ def redactor_of(env: Mapping[str, str], settings: Settings | None = None) -> Red
         settings: The settings in force; `None` while they are not known.
     """
     redactor = Redactor(secrets_of(env))
+    for variable in () if settings is None else variables_of(settings).values():
+        if key := env.get(variable, "").strip():  # the user may have named it as no key is named
+            redactor.hold(key)
     for text in () if settings is None else _texts(msgspec.to_builtins(settings)):
         for secret in logins_in(text):
             redactor.hold(secret)

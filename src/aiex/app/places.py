@@ -30,6 +30,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         replies: Folder of replies that could not be used.
         faults: Folder of what is known of faults of Aiex itself.
         models: Folder of the embedded models.
+        token: File of the token that this machine's own clients show the server.
+        pepper: Secret that the keys of the gateway are proved with.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
@@ -41,6 +43,8 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     replies: Path
     faults: Path
     models: Path
+    token: Path
+    pepper: Path
     prices: Path
 
 
@@ -70,6 +74,8 @@ def places_of(settings: StateSettings) -> Places:
         replies=state / "replies",
         faults=state / "faults",
         models=models,
+        token=state / "server.token",
+        pepper=state / "gateway.pepper",
         prices=state / "prices.json",
     )
 

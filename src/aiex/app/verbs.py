@@ -10,8 +10,8 @@ import anyio.to_thread
 import msgspec
 
 from aiex.assistant.project import ProjectReader
-from aiex.assistant.verbs import Run, Verb
-from aiex.core import AnalyzeArguments, Finished, Notice
+from aiex.assistant.verbs import Run, StreamVerb, Verb
+from aiex.core import AnalyzeArguments, Entropy, Finished, Notice
 from aiex.sandbox import Git, Recovered, on_account
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _RECOVERED = {
 }
 
 
-def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
+def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[Any]]]:
     """Return what opens each verb."""
     made = {
         "explain": _explain,
@@ -40,10 +40,13 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any]]]:
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
         **openers,
+        "complete": partial(_complete, house),
         "model": partial(_Recovering, lambda house: _Masking(_model(house), house), house),
         "audit": partial(_audit, house),
         "doctor": lambda: doctor_of(house, house.store),
         "sandbox": partial(_sandbox, house),
+        "key": partial(_key, house),
+        "budget": partial(_budget, house),
     }
 
 
@@ -195,6 +198,22 @@ def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:
     return _Masking(doctor, house)
 
 
+def _complete(house: House) -> StreamVerb[Any]:
+
+    from aiex.assistant.complete import Complete
+    from aiex.llm.relay import Relay
+
+    coordinator = house.coordinator()
+    relay = Relay(
+        counter=coordinator.counter,
+        pricing=coordinator.pricing,
+        clock=house.clock,
+        entropy=Entropy(),
+        redact=house.redact,
+    )
+    return Complete(coordinator, relay)
+
+
 def _sandbox(house: House) -> Verb[Any]:
     from aiex.assistant.sandbox import SandboxVerb
 
@@ -205,6 +224,31 @@ def _audit(house: House) -> Verb[Any]:
     from aiex.assistant.audit import AuditVerb
 
     return AuditVerb(house.places.audit, anchor=house.anchor())
+
+
+def _key(house: House) -> Verb[Any]:
+    from aiex.assistant.key import KeyVerb
+
+    return KeyVerb(
+        house.gateway_keys(),
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
+    )
+
+
+def _budget(house: House) -> Verb[Any]:
+    from aiex.assistant.budget import BudgetVerb
+    from aiex.context import Budgets
+
+    return BudgetVerb(
+        Budgets(house.store),
+        house.limits(),
+        house.interactions,
+        clock=house.clock,
+        audit=house.audit,
+        announce=house.services.bulletin.announce,
+    )
 
 
 def _model(house: House) -> Verb[Any]:
@@ -218,6 +262,9 @@ def _model(house: House) -> Verb[Any]:
         models=house.models(),
         providers=coordinator.providers,
         pricing=coordinator.pricing,
+        health=coordinator.health,
+        clock=house.clock,
+        strategy=house.settings.model.strategy,
         puller=Puller(folder, index=house.package_index),
         folder=folder,
         set_default=lambda name: set_user(house.env, "model.default", name),

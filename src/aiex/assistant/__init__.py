@@ -2,10 +2,12 @@
 
 from aiex.assistant.verbs import (
     Run,
+    StreamVerb,
     Verb,
 )
 
 __all__ = [
     "Run",
+    "StreamVerb",
     "Verb",
 ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
@@ -12,10 +12,11 @@ from typing import Protocol
 import anyio.to_thread
 import msgspec
 
-from aiex.assistant.models import Models, cost_of
+from aiex.assistant.models import Asked, Models, cost_of
 from aiex.assistant.verbs import Run
 from aiex.core import (
     Finished,
+    HealthView,
     KnownModelView,
     Message,
     ModelArguments,
@@ -30,6 +31,7 @@ from aiex.core import (
 )
 from aiex.llm import (
     CATALOGUE,
+    Health,
     InstalledModel,
     ModelFolder,
     Pricing,
@@ -38,11 +40,13 @@ from aiex.llm import (
     derive_table,
     encode_table,
 )
+from aiex.runtime import Clock
 
 __all__ = ["ModelVerb", "Pulls"]
 
 _THOUSAND = Usage(input_tokens=1000), Usage(output_tokens=1000)  # below every long-context tier
-_TEST = "Answer with the one word: ready"
+_TEST = "Count from one to twenty, in words."
+_FEWEST_TOKENS = 5  # below, the time between two is no rate
 
 
 class Pulls(Protocol):
@@ -61,6 +65,9 @@ class ModelVerb:
         models: Asks models.
         providers: Who could be asked.
         pricing: Knows prices.
+        health: Knows who is asked, and how busy it is.
+        clock: Where time comes from.
+        strategy: Name of the strategy in force.
         puller: Gets embedded models.
         folder: Where they are.
         set_default: Writes the model that is asked when none is named into the user's settings
@@ -78,6 +85,9 @@ class ModelVerb:
         models: Models,
         providers: Providers,
         pricing: Pricing,
+        health: Health,
+        clock: Clock,
+        strategy: str,
         puller: Pulls,
         folder: ModelFolder,
         set_default: Callable[[str], Path],
@@ -87,6 +97,9 @@ class ModelVerb:
         self._models = models
         self._providers = providers
         self._pricing = pricing
+        self._health = health
+        self._clock = clock
+        self._strategy = strategy
         self._puller = puller
         self._folder = folder
         self._set_default = set_default
@@ -128,6 +141,11 @@ class ModelVerb:
                 )
                 for model in CATALOGUE.values()
             ),
+            aliases={
+                name: tuple(tuple(step) for step in steps)
+                for name, steps in self._providers.aliases.items()
+            },
+            strategy=self._strategy,
         )
 
     def _provider(self, state: ProviderState, here: dict[str, InstalledModel]) -> ProviderView:
@@ -149,13 +167,30 @@ class ModelVerb:
                     sha256=None if file is None else file.sha256,
                     input_usd_per_million=prices[0],
                     output_usd_per_million=prices[1],
+                    capabilities=model.capabilities,
+                    health=self._standing(state.name, model.name),
                 )
             )
         return ProviderView(
             name=state.name,
+            node=state.node,
+            health=self._standing(state.name, None),
             problem=state.problem or "",
             hint=state.hint or "",
             models=tuple(views),
+        )
+
+    def _standing(self, provider: str, model: str | None) -> HealthView:
+        now, wall = self._clock.monotonic(), self._clock.now()
+        standing = self._health.standing(provider, model, now=now)
+        stop, first = standing.stop, standing.first_token
+        return HealthView(
+            state=standing.state,
+            reason="" if stop is None else stop.reason,
+            since=None if stop is None else wall + timedelta(seconds=stop.since - now),
+            until=None if stop is None else wall + timedelta(seconds=stop.until - now),
+            in_flight=standing.in_flight,
+            first_token_ms=None if first is None else round(1000 * first),
         )
 
     async def _pull(self, arguments: ModelArguments, run: Run) -> ModelResult:
@@ -192,15 +227,18 @@ class ModelVerb:
             options = msgspec.structs.replace(options, model=arguments.name)
         chosen = await self._models.choose(options)
         message = Message(role="user", parts=(TextPart(text=_TEST),))
-        began = time.perf_counter()
+        began = self._clock.monotonic()
         asked = await self._models.ask(
-            run, chosen, [message], output_tokens=options.max_output_tokens or 64, streams=False
+            run, chosen, [message], output_tokens=options.max_output_tokens or 128, streams=False
         )
+        first = asked.first_token
         result = ModelResult(
             action="test",
             name=f"{asked.usage.provider}:{asked.usage.model}" if asked.reply else "",
             text="" if asked.reply is None else asked.reply.text.strip(),
-            ms=round(1000 * (time.perf_counter() - began)),
+            ms=round(1000 * (self._clock.monotonic() - began)),
+            first_token_ms=None if first is None else round(1000 * first),
+            tokens_per_second=_rate(asked),
             estimates=tuple(cost_of(estimate) for estimate in asked.estimates),
         )
         return result, asked.usage
@@ -228,6 +266,14 @@ def _named(arguments: ModelArguments) -> str:
     if arguments.name is None:
         raise UsageError("which model?", hint="aiex model list")
     return arguments.name
+
+
+def _rate(asked: Asked) -> float | None:
+    """Return the tokens a second after the first one; `None` where that cannot be told."""
+    usage = None if asked.reply is None else asked.reply.finish.usage
+    if usage is None or usage.output_tokens < _FEWEST_TOKENS or asked.speaking <= 0:
+        return None
+    return round((usage.output_tokens - 1) / asked.speaking, 1)
 
 
 def _dollars(amount: Decimal) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -36,6 +37,9 @@ from aiex.core import (
 )
 from aiex.llm import Coordinator, Endpoint, Estimate, total_of
 from aiex.runtime import Clock
+
+if TYPE_CHECKING:
+    from aiex.llm.node import NodeModels
 
 __all__ = ["Asked", "Chosen", "Models", "cost_of", "piece_of", "sum_of"]
 
@@ -81,24 +85,30 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         usage: What it used.
         reason: Why it ended.
         estimates: What it would cost at each endpoint, for a dry run.
+        first_token: Seconds from the call to the first piece of the reply; `None` if none came.
+        speaking: Seconds from there to its end.
     """
 
     reply: ModelReply | None
     usage: UsageTotal
     reason: str
     estimates: tuple[Estimate, ...] = ()
+    first_token: float | None = None
+    speaking: float = 0.0
 
 
 class Models:
     """Asks models on behalf of a verb.
 
     Args:
-        coordinator: Chooses, retries and records.
+        coordinator: Chooses, retries and records, here or on a node.
         shown: Keeps what was shown and why.
         clock: Where time comes from.
     """
 
-    def __init__(self, coordinator: Coordinator, *, shown: Shown, clock: Clock) -> None:
+    def __init__(
+        self, coordinator: Coordinator | NodeModels, *, shown: Shown, clock: Clock
+    ) -> None:
         self._coordinator = coordinator
         self._shown = shown
         self._clock = clock
@@ -158,7 +168,7 @@ class Models:
         if request.options.dry_run:
             estimates = tuple(self._coordinator.estimate(call, chosen.endpoints))
             return Asked(reply=None, usage=UsageTotal(), reason="dry_run", estimates=estimates)
-        heard = _Heard()
+        heard = _Heard(self._clock)
         stream = self._coordinator.stream(call, chosen.endpoints, request=request, restarts=True)
         async with aclosing(stream) as events:
             async for event in events:
@@ -186,6 +196,8 @@ class Models:
             reply=ModelReply(parts=heard.parts(), finish=heard.finish),
             usage=total_of(heard.ended, heard.attempts, self._coordinator.pricing.version),
             reason=heard.finish.reason,
+            first_token=heard.first_token,
+            speaking=heard.speaking,
         )
 
     async def _keep_shown(
@@ -212,7 +224,12 @@ class Models:
 class _Heard:
     """Puts a reply together, dropping what a restart made void."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._asked_at = 0.0
+        self._begun_at: float | None = None
+        self.first_token: float | None = None
+        self.speaking = 0.0
         self.attempts = 0
         self.ended: list[ModelEnded] = []
         self.finish = Finish(reason="unknown")
@@ -224,6 +241,11 @@ class _Heard:
         match event:
             case ModelChosen():
                 self.attempts = event.attempt
+                self._asked_at, self._begun_at = self._clock.monotonic(), None
+            case TextDelta() | RefusalDelta() | ReasoningDelta() if self._begun_at is None:
+                self._begun_at = self._clock.monotonic()
+                self.first_token = self._begun_at - self._asked_at
+        match event:
             case Restarted():
                 self._text.clear()
                 self._refusal.clear()
@@ -235,6 +257,8 @@ class _Heard:
                 self._refusal.append(event.text)
             case Finish():
                 self.finish = event
+                if self._begun_at is not None:
+                    self.speaking = self._clock.monotonic() - self._begun_at
             case ModelEnded():
                 self.ended.append(event)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
 from aiex.core import EventBody, Finished, Request
 
-__all__ = ["Run", "Verb"]
+__all__ = ["Run", "StreamVerb", "Verb"]
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -37,3 +38,22 @@ class Verb(Protocol[A]):
 
     async def run(self, arguments: A, run: Run) -> Finished:
         """Do it and return the last event's body; failures are raised."""
+
+
+@runtime_checkable
+class StreamVerb(Protocol[A]):
+    """A verb that gives its events as it goes: for answers whose every piece must be cheap."""
+
+    @property
+    def name(self) -> str:
+        """Name of the verb, such as `complete`."""
+
+    @property
+    def arguments_type(self) -> type[A]:
+        """Type that `Request.arguments` is decoded to, once, at admission."""
+
+    def stream(self, arguments: A, request: Request) -> AsyncGenerator[EventBody, None]:
+        """Yield the bodies of the events, the last of which is a `Finished`; failures are raised.
+
+        Closing the generator ends the work at once.
+        """

@@ -432,5 +432,12 @@ class Store(AbstractAsyncContextManager["Store"], Protocol):
             pattern: A subject, in which `*` stands for one name and a last `>` for the rest.
         """
 
+    async def now(self) -> datetime:
+        """Return the time by the clock that orders leases and lives of records: aware, UTC.
+
+        Cheap, and asked often. The clocks that processes are told differ by no more than those
+        of the machines that keep the store.
+        """
+
     async def info(self) -> Mapping[str, str]:
         """Return what an operator wants to know: backend, place, size, version, sequence."""

@@ -1,6 +1,15 @@
 """What we remember and what we show the model."""
 
-from aiex.context.blobs import BlobFiles
+from aiex.context.authenticator import (
+    KeyAuthenticator,
+)
+from aiex.context.blobs import (
+    BlobFiles,
+)
+from aiex.context.budgets import (
+    Budget,
+    Budgets,
+)
 from aiex.context.cache import (
     AnalysisCache,
     CacheKey,
@@ -20,6 +29,10 @@ from aiex.context.compress import (
     fit,
     fold,
 )
+from aiex.context.gateway_keys import (
+    GatewayKey,
+    GatewayKeys,
+)
 from aiex.context.interactions import (
     Interaction,
     Interactions,
@@ -36,12 +49,16 @@ from aiex.context.shown import (
     ShownContext,
     ShownPiece,
 )
-from aiex.context.store import TABLES
+from aiex.context.store import (
+    TABLES,
+)
 
 __all__ = [
     "TABLES",
     "AnalysisCache",
     "BlobFiles",
+    "Budget",
+    "Budgets",
     "CacheKey",
     "Change",
     "ChangeStatus",
@@ -49,10 +66,13 @@ __all__ = [
     "DigestCache",
     "FileStat",
     "Fitted",
+    "GatewayKey",
+    "GatewayKeys",
     "Interaction",
     "InteractionTotal",
     "Interactions",
     "Item",
+    "KeyAuthenticator",
     "Place",
     "Reference",
     "Shown",

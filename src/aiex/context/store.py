@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from aiex.cluster import Index, TableSpec
 
-__all__ = ["AI_CONTEXT", "CHANGE", "CODE_ANALYSIS_CACHE", "LLM_INTERACTION", "TABLES"]
+__all__ = [
+    "AI_CONTEXT",
+    "BUDGET",
+    "CHANGE",
+    "CODE_ANALYSIS_CACHE",
+    "GATEWAY_KEY",
+    "GATEWAY_KEY_USE",
+    "LLM_INTERACTION",
+    "TABLES",
+]
 
 _DAY = 24 * 3600.0
 
@@ -35,5 +44,25 @@ CHANGE = TableSpec(
 )
 """Stored proposals; see `changes`."""
 
-TABLES: tuple[TableSpec, ...] = (AI_CONTEXT, CODE_ANALYSIS_CACHE, LLM_INTERACTION, CHANGE)
+GATEWAY_KEY = TableSpec(
+    name="gateway_key",
+    indexes=(Index(name="user", field="user"),),
+)
+"""Keys of the gateway, as proofs; see `gateway_keys`."""
+
+GATEWAY_KEY_USE = TableSpec(name="gateway_key_use")
+"""When each was last used, apart from what is said of it: a use must not undo a revocation."""
+
+BUDGET = TableSpec(name="budget")
+"""How much money may be spent; see `budgets`."""
+
+TABLES: tuple[TableSpec, ...] = (
+    AI_CONTEXT,
+    CODE_ANALYSIS_CACHE,
+    LLM_INTERACTION,
+    CHANGE,
+    GATEWAY_KEY,
+    GATEWAY_KEY_USE,
+    BUDGET,
+)
 """All of them."""

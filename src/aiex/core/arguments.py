@@ -8,15 +8,20 @@ import msgspec
 
 from aiex.core.audit import AuditQuery
 from aiex.core.findings import Severity
+from aiex.core.messages import ModelCall
+from aiex.core.types import PrincipalRole, When
 
 __all__ = [
     "AnalyzeArguments",
     "AuditArguments",
+    "BudgetArguments",
     "ChangeArguments",
+    "CompleteArguments",
     "CreateModuleArguments",
     "CreateProjectArguments",
     "DoctorArguments",
     "ExplainArguments",
+    "KeyArguments",
     "ModelArguments",
     "SandboxArguments",
 ]
@@ -186,3 +191,84 @@ class AuditArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 class DoctorArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Nothing to choose."""
+
+
+class CompleteArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model's answer, to what a client wrote in its own wire or to a call of our own.
+
+    With the request's `passthrough` the answer comes as `WireBytes` in that wire; with *call* as
+    `ModelDelta`s; the other of the two is absent.
+
+    Attributes:
+        kind: The next reply (`complete`), the tokens of the prompt (`count`), or vectors of
+            texts (`embed`).
+        model: Model that the client named: `provider:model`, a bare name or an alias; empty for
+            the default.
+        stream: Whether the client wants a stream.
+        max_output_tokens: Most tokens of the reply that the client wants; `None` if it set none.
+        affinity: Name under which calls of one conversation belong together; empty for none.
+        call: The call; `None` where there is a passthrough.
+    """
+
+    kind: Literal["complete", "count", "embed"] = "complete"
+    model: str = ""
+    stream: bool = False
+    max_output_tokens: int | None = None
+    affinity: str = ""
+    call: ModelCall | None = None
+
+
+class KeyArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with the keys of the gateway.
+
+    Attributes:
+        action: `create` one, `list` them, or `revoke` one.
+        id: Identifier of the key to revoke, or of the new one.
+        digest: SHA-256 of the new key, hexadecimal. The door makes the key (`core.new_key`) and
+            shows it to who asks, so that it stands in no request and in no event.
+        user: Who the new key is for; empty for who asks.
+        team: Team whose limits and budget count too; `None` without one.
+        name: What the key is for, in a few words.
+        roles: What its bearer may do.
+        models: Models that it may ask, as `provider:model` patterns with `*`; empty for all.
+        expires: Aware UTC time from which it is not taken any more; `None` for never.
+        requests_per_minute: Most requests with the new key; `None` for no limit of its own.
+        tokens_per_minute: Most tokens with the new key; `None` for no limit of its own.
+        concurrency: Most calls at a time with the new key; `None` for no limit of its own.
+    """
+
+    action: Literal["create", "list", "revoke"]
+    id: str = ""
+    digest: str = ""
+    user: str = ""
+    team: str | None = None
+    name: str = ""
+    roles: tuple[PrincipalRole, ...] = ("developer",)
+    models: tuple[str, ...] = ()
+    expires: When | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrency: int | None = None
+
+
+class BudgetArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with budgets.
+
+    Attributes:
+        action: `show` what is left, `set` or remove one, or `report` what was spent.
+        scope: Whose budget: `all`, `user:NAME`, `team:NAME`, `key:ID`, `provider:NAME` or
+            `model:PROVIDER:MODEL`; `*` as a name stands for each one of its own.
+        amount: Micro-dollars a period; `None` with `set` removes the budget.
+        per: Length of the period, of the calendar in UTC.
+        by: What `report` sums by.
+        since: Aware UTC time that `report` begins at; `None` for the first of this month.
+        until: Aware UTC time that `report` ends before; `None` for now.
+    """
+
+    action: Literal["show", "set", "report"]
+    scope: str = "all"
+    amount: int | None = None
+    per: Literal["day", "week", "month"] = "month"
+    by: Literal["provider", "model", "user", "team", "key", "day"] = "provider"
+    since: When | None = None
+    until: When | None = None

@@ -14,7 +14,8 @@ AiexError                       internal
 │       ├── OverloadedError       overloaded        the provider is busy or broken for now
 │       └── IncompleteStreamError incomplete_stream the answer ended before its terminal marker
 ├── RefusedError                refused           policy, sandbox or the user said no
-│   └── PathRefusedError        path_refused      a path leaves its root or is protected
+│   ├── PathRefusedError        path_refused      a path leaves its root or is protected
+│   └── UnauthenticatedError    unauthenticated   the key of who asks is missing or wrong
 ├── LimitError                  limit             a rate limit or budget is exhausted
 │   ├── RateLimitError            rate_limit        wait `retry_after` seconds
 │   └── BudgetError               budget            money, quota or spend limit is used up
@@ -34,7 +35,7 @@ later) and `retry_after` (seconds, the least wait that the other side asked for)
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -66,6 +67,7 @@ __all__ = [
     "StoreBusyError",
     "StoreCorruptError",
     "StoreError",
+    "UnauthenticatedError",
     "UnavailableError",
     "UnusableReplyError",
     "UsageError",
@@ -110,6 +112,8 @@ class AiexError(Exception):
             hint=self.hint,
             transient=self.transient,
             retry_after=self.retry_after,
+            status=getattr(self, "status", None),
+            provider=getattr(self, "provider", None),
         )
 
 
@@ -143,9 +147,12 @@ class ProviderError(UnavailableError):
     Attributes:
         provider: Name of the provider that answered; `None` if not known.
         status: HTTP status it answered with; `None` for an error inside a stream.
+        may_be_billed: Whether the call was sent and never answered, so that the provider may bill
+            what nobody saw.
     """
 
     code = "provider"
+    may_be_billed: bool = False
 
     def __init__(
         self,
@@ -228,10 +235,30 @@ class PathRefusedError(RefusedError):
         self.rule = rule
 
 
+class UnauthenticatedError(RefusedError):
+    """Who asks shows no key of this gateway, or one that is wrong, expired or revoked."""
+
+    code = "unauthenticated"
+
+
 class LimitError(AiexError):
-    """A rate limit or a budget is exhausted."""
+    """A rate limit or a budget is exhausted.
+
+    Attributes:
+        limit: Name of the limit, where it is one of ours; empty for a provider's.
+        scope: Whose it is, such as `user:ann`; empty for a provider's.
+        what: What it counts: `requests`, `tokens`, `concurrency` or `cost`; empty for a provider's.
+    """
 
     code = "limit"
+    limit = ""
+    scope = ""
+    what = ""
+
+    def reached(self, limit: str, *, scope: str, what: str) -> Self:
+        """Say which limit of ours it is; return the error."""
+        self.limit, self.scope, self.what = limit, scope, what
+        return self
 
 
 class RateLimitError(LimitError):
@@ -305,6 +332,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
         hint: What to do next; `None` if unknown.
         transient: Whether the same call may succeed later without a change.
         retry_after: Least wait in seconds; `None` if the other side named none.
+        status: HTTP status that a provider answered with; `None` if none did.
+        provider: Provider that answered; `None` if none did or it is not known.
     """
 
     code: str
@@ -312,6 +341,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
     transient: bool = False
     retry_after: float | None = None
+    status: int | None = None
+    provider: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -341,6 +372,7 @@ OUTCOMES: dict[str, Outcome] = {
     "incomplete_stream": Outcome(exit_code=3, http_status=502),
     "refused": Outcome(exit_code=4, http_status=403),
     "path_refused": Outcome(exit_code=4, http_status=403),
+    "unauthenticated": Outcome(exit_code=4, http_status=401),
     "limit": Outcome(exit_code=5, http_status=429),
     "rate_limit": Outcome(exit_code=5, http_status=429),
     "budget": Outcome(exit_code=5, http_status=402),
@@ -371,7 +403,7 @@ def _classes(root: type[AiexError]) -> dict[str, type[AiexError]]:
 def error_from_info(info: ErrorInfo) -> AiexError:
     """Return the exception that *info* was made of, ready to be raised.
 
-    Fields beyond those of `ErrorInfo` (a path, a provider) are not restored.
+    Fields beyond those of `ErrorInfo` (a path) are not restored.
     """
     cls = _classes(AiexError).get(info.code, AiexError)
     error = cls.__new__(cls)
@@ -382,4 +414,6 @@ def error_from_info(info: ErrorInfo) -> AiexError:
         transient=info.transient,
         retry_after=info.retry_after,
     )
+    if isinstance(error, ProviderError):
+        error.provider, error.status = info.provider, info.status
     return error

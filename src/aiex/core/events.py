@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from aiex.core.errors import ErrorInfo
+from aiex.core.messages import Delta
 from aiex.core.types import NotChecked, ToolRun, When
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Failed",
     "Finished",
     "ModelChosen",
+    "ModelDelta",
     "ModelEnded",
     "Notice",
     "Progress",
@@ -28,6 +30,7 @@ __all__ = [
     "Status",
     "Text",
     "UsageTotal",
+    "WireBytes",
 ]
 
 Status = Literal["ok", "findings", "refused", "error"]
@@ -150,6 +153,21 @@ class ModelEnded(msgspec.Struct, frozen=True, kw_only=True, tag="model_ended"):
     is_estimate: bool = False
 
 
+class ModelDelta(msgspec.Struct, frozen=True, kw_only=True, tag="model_delta"):
+    """The next piece of a model's reply, for who asked for the reply itself."""
+
+    delta: Delta
+
+
+class WireBytes(msgspec.Struct, frozen=True, kw_only=True, tag="wire"):
+    """The next bytes of an answer in the wire that its client speaks.
+
+    What a client without streaming is answered comes as one.
+    """
+
+    data: bytes
+
+
 class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
     """What a whole request used.
 
@@ -237,6 +255,8 @@ EventBody = (
     | ReasoningText
     | Restarted
     | ModelEnded
+    | ModelDelta
+    | WireBytes
     | Finished
     | Failed
 )

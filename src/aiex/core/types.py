@@ -12,6 +12,7 @@ __all__ = [
     "NotChecked",
     "Passthrough",
     "Principal",
+    "PrincipalRole",
     "Request",
     "RunOptions",
     "Span",
@@ -22,7 +23,9 @@ __all__ = [
 When = Annotated[datetime, msgspec.Meta(tz=True)]
 """An aware time; text without a zone is refused where it is decoded."""
 
-Role = Literal["viewer", "developer", "operator", "admin", "auditor"]
+PrincipalRole = Literal["viewer", "developer", "operator", "admin", "auditor"]
+"""What somebody may do: look; ask models; look after nodes; manage keys, budgets and settings; read
+the audit log."""
 
 
 class Span(msgspec.Struct, frozen=True, order=True):
@@ -47,14 +50,16 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         key_id: Identifier of the gateway key that was used; `None` on one's own machine.
         roles: What the principal may do.
         agent: Program that asks on the user's behalf; `None` if the user does.
+        models: Models that it may ask, as `provider:model` patterns with `*`; empty for all.
     """
 
     user: str
     interface: str
     team: str | None = None
     key_id: str | None = None
-    roles: tuple[Role, ...] = ("developer",)
+    roles: tuple[PrincipalRole, ...] = ("developer",)
     agent: str | None = None
+    models: tuple[str, ...] = ()
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +68,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         model: Model that was named, as `provider:model` or a bare model name; `None` to choose.
         provider: Provider that was named; `None` to choose.
+        strategy: Strategy that orders the endpoints; `None` for the configured one.
         offline: Open no connection beyond loopback.
         dry_run: Say what would be sent and what it would cost, and send nothing.
         use_cache: Whether results of earlier runs may be used.
@@ -75,6 +81,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str | None = None
     provider: str | None = None
+    strategy: str | None = None
     offline: bool = False
     dry_run: bool = False
     use_cache: bool = True
@@ -91,10 +98,13 @@ class Passthrough(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         wire: Name of the wire, such as `openai_chat`.
         body: The body as received.
+        headers: Headers that change what the wire means, such as `anthropic-beta`, names in
+            lower case; never a credential.
     """
 
     wire: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 REQUEST_SCHEMA: Final = 1

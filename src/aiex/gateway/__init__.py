@@ -1,5 +1,5 @@
 """One door for every interface: admit, run, stream, attach, replay, cancel."""
 
-from aiex.gateway.ports import Gateway, Operations, RequestState
+from aiex.gateway.ports import Gateway, Operations, Registration, RequestState
 
-__all__ = ["Gateway", "Operations", "RequestState"]
+__all__ = ["Gateway", "Operations", "Registration", "RequestState"]

@@ -1,21 +1,21 @@
-"""The gateway of this process: verbs run here, in one task group that outlives them."""
+"""The gateway of this process: a verb runs in who iterates its events, or in a task of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections import OrderedDict
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import anyio
-import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
-from aiex.assistant import Verb
+from aiex.assistant import StreamVerb, Verb
 from aiex.core import (
     REQUEST_SCHEMA,
     AiexError,
@@ -25,70 +25,55 @@ from aiex.core import (
     Event,
     EventBody,
     Failed,
+    Finished,
     InterruptedByUserError,
     NotFoundError,
+    PublishedBody,
     Redactor,
     Request,
-    Started,
     UsageError,
 )
+from aiex.gateway.admission import Admission
 from aiex.gateway.journal import EventJournal
-from aiex.gateway.masking import masked
+from aiex.gateway.operations import LocalOperations, Services, StoreInfo
 from aiex.gateway.ports import RequestState
+from aiex.gateway.records import RequestRecords
+from aiex.gateway.running import Running
 from aiex.runtime import Clock
 
-__all__ = ["LocalGateway", "StoreInfo"]
+__all__ = ["LocalGateway", "VerbOpener"]
 
 _logger = logging.getLogger(__name__)
 
-VerbOpener = Callable[[], "Verb[Any]"]
+VerbOpener = Callable[[], "Verb[Any] | StreamVerb[Any]"]
+
+_WIRE_EVENTS = 1000  # kept of an answer that streams, and only in memory
+_WIRE_BYTES = 32 * 1024
+_LAST_WAIT = 5.0  # seconds that a verb may take to stop
 
 
-class StoreInfo(Protocol):
-    """What the gateway needs of a store to describe it."""
+class _Working:
+    """A verb that runs in a task of its own, and what reads its arguments."""
 
-    async def info(self) -> Mapping[str, str]:
-        """Return what an operator wants to know."""
+    def __init__(self, verb: Verb[Any]) -> None:
+        self.verb = verb
+        self.decode: Callable[[Any], Any] = msgspec.json.Decoder(verb.arguments_type).decode
 
 
-class _Running:
-    """One admitted request; what its verb sees as `Run`."""
+class _Streaming:
+    """A verb that gives its events as it goes, and what reads its arguments."""
 
-    def __init__(self, request: Request, clock: Clock, redact: Redactor) -> None:
-        self._request = request
-        self._clock = clock
-        self._redact = redact
-        self.submitted = clock.now()
-        self.journal = EventJournal(request.id)
-        self.scope = anyio.CancelScope()
-        self.done = anyio.Event()
-        self.failed = False
+    def __init__(self, verb: StreamVerb[Any]) -> None:
+        self.verb = verb
+        self.decode: Callable[[Any], Any] = msgspec.json.Decoder(verb.arguments_type).decode
 
-    @property
-    def request(self) -> Request:
-        return self._request
 
-    async def emit(self, body: EventBody) -> None:
-        self.journal.append(masked(body, self._redact), at=self._clock.now())
-        # A verb that emits in a tight loop must let its readers keep up.
-        await anyio.lowlevel.checkpoint()
+_Admitted = tuple[Running, Any, float | None]
+"""A request that has begun, its arguments, and the seconds that it may take."""
 
-    def end(self, body: EventBody) -> None:
-        self.failed = isinstance(body, Failed)
-        self.journal.append(masked(body, self._redact), at=self._clock.now())
-        self.done.set()
 
-    def state(self) -> RequestState:
-        ended = self.journal.is_closed
-        return RequestState(
-            id=self._request.id,
-            verb=self._request.verb,
-            user=self._request.principal.user,
-            interface=self._request.principal.interface,
-            state="running" if not ended else "failed" if self.failed else "finished",
-            submitted=self.submitted,
-            last_event=self.journal.last_id,
-        )
+def _tell_nobody(body: PublishedBody, /) -> None:
+    del body
 
 
 class LocalGateway:
@@ -101,6 +86,9 @@ class LocalGateway:
         resources: What was opened for the verbs; closed when the gateway is left.
         redact: Takes the secrets out of errors and notices; `None` for what looks like one.
         kept: Ended requests whose events stay readable.
+        services: What there is besides: published events, keys, models.
+        records: Keeps the requests for other processes; `None` to keep them here alone.
+        admission: Decides who may ask for what; `None` to let everybody in.
     """
 
     def __init__(
@@ -112,15 +100,23 @@ class LocalGateway:
         resources: AsyncExitStack | None = None,
         redact: Redactor | None = None,
         kept: int = 64,
+        services: Services | None = None,
+        records: RequestRecords | None = None,
+        admission: Admission | None = None,
     ) -> None:
+        services = services or Services()
         self._openers = verbs
-        self._opened: dict[str, Verb[Any]] = {}
+        self._opened: dict[str, _Working | _Streaming] = {}
         self._clock = clock
-        self._store = store
         self._resources = resources or AsyncExitStack()
         self._redact = redact or Redactor()
         self._kept = kept
-        self._requests: OrderedDict[str, _Running] = OrderedDict()
+        self._records = records
+        self._admission = admission
+        self._announce = _tell_nobody if services.bulletin is None else services.bulletin.announce
+        self._operations = LocalOperations(self, store=store, services=services)
+        self._requests: dict[str, Running] = {}
+        self._ended: deque[str] = deque()
         self._tasks: TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -137,35 +133,106 @@ class LocalGateway:
         tasks, self._tasks = self._tasks, None
         try:
             if tasks is not None:
-                for running in self._requests.values():
-                    running.scope.cancel()
+                await self._stop_all()
+                tasks.cancel_scope.cancel()
                 await tasks.__aexit__(kind, error, trace)
+                for running in list(self._requests.values()):
+                    if running.is_detached and not running.journal.is_closed:
+                        self._end(running, _interrupted(running))  # its task never began
         finally:
             await self._resources.aclose()  # each shields what must not be cut short
         return None
 
-    @property
-    def operations(self) -> LocalGateway:
-        """What an operator asks; this same object."""
-        return self
+    async def _stop_all(self) -> None:
+        """End what runs; who has an answer in hand is told when asking for its next event."""
+        for running in list(self._requests.values()):
+            running.interrupt(InterruptedByUserError("the gateway was closed"))
+        with anyio.move_on_after(_LAST_WAIT, shield=True):
+            for running in list(self._requests.values()):
+                if running.is_inside:
+                    await running.wait()
 
-    async def verbs(self) -> Sequence[str]:
+    @property
+    def operations(self) -> LocalOperations:
+        """What an operator asks."""
+        return self._operations
+
+    def verb_names(self) -> Sequence[str]:
         """Return the verbs that it takes, sorted."""
         return sorted(self._openers)
 
-    async def requests(self) -> Sequence[RequestState]:
+    async def request_states(self) -> Sequence[RequestState]:
         """Return the requests that it knows, newest first."""
-        return [running.state() for running in reversed(self._requests.values())]
+        own = {one.request.id: one.state() for one in self._requests.values()}
+        if self._records is not None:
+            elsewhere = {one.id: one for one in await self._records.states()}
+            own = elsewhere | own
+            return sorted(own.values(), key=lambda one: (one.submitted, one.id), reverse=True)
+        return list(reversed(own.values()))
 
-    async def store(self) -> Mapping[str, str]:
-        """Return what the store says of itself."""
-        return await self._store.info()
+    async def request_state(self, request_id: str) -> RequestState:
+        """Return how one request stands."""
+        running = self._requests.get(request_id)
+        if running is not None:
+            return running.state()
+        if self._records is not None:
+            return await self._records.state(request_id)
+        raise self._unknown(request_id)
 
     async def submit(self, request: Request) -> str:
         """Admit *request*, start its verb and return the request's id."""
+        opened = self._open(request.verb)
+        admitted = self._admit(opened, request)
+        admitted[0].is_detached = True
+        tasks = self._group()
+        if isinstance(opened, _Streaming):
+            tasks.start_soon(self._drain, self._stream(opened, request, admitted))
+        else:
+            tasks.start_soon(self._work, opened, admitted)
+        return request.id
+
+    def run(self, request: Request) -> AsyncGenerator[Event, None]:
+        """Admit *request* and yield its events; closing the generator ends the request."""
+        opened = self._opened.get(request.verb) or self._opened_now(request.verb)
+        if isinstance(opened, _Streaming):
+            return self._stream(opened, request, None)
+        return self._beside(request)
+
+    def _opened_now(self, name: str) -> _Working | _Streaming | None:
+        return self._open(name) if name in self._openers else None
+
+    async def _beside(self, request: Request) -> AsyncGenerator[Event, None]:
+        """Yield the events of a verb that runs in a task of its own."""
+        await self.submit(request)
+        try:
+            async for event in self.attach(request.id):
+                yield event
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.cancel(request.id)
+
+    def _group(self) -> TaskGroup:
         if self._tasks is None:
             msg = "the gateway is not open: enter it with `async with` first"
             raise RuntimeError(msg)
+        return self._tasks
+
+    def _open(self, name: str) -> _Working | _Streaming:
+        opened = self._opened.get(name)
+        if opened is None:
+            opener = self._openers.get(name)
+            if opener is None:
+                raise UsageError(
+                    f"there is no verb {name!r}", hint=f"verbs: {', '.join(sorted(self._openers))}"
+                )
+            verb = opener()
+            opened = _Streaming(verb) if isinstance(verb, StreamVerb) else _Working(verb)
+            self._opened[name] = opened
+        return opened
+
+    def _admit(self, opened: _Working | _Streaming, request: Request) -> _Admitted:
+        """Return *request* as one that has begun, if it may."""
+        self._group()
         if request.schema > REQUEST_SCHEMA:
             raise UsageError(
                 f"the request was made by a newer Aiex (schema {request.schema}; this one knows "
@@ -174,30 +241,14 @@ class LocalGateway:
             )
         if request.id in self._requests:
             raise ConflictError(f"request {request.id} was submitted before")
-        verb = self._verb(request.verb)
         try:
-            arguments = msgspec.json.decode(request.arguments, type=verb.arguments_type)
+            arguments = opened.decode(request.arguments)
         except msgspec.DecodeError as error:
             raise UsageError(f"the arguments of {request.verb} do not fit: {error}") from error
+        if self._admission is not None:
+            self._admission.check(request, arguments)
         seconds = self._seconds_left(request.deadline)
-        running = _Running(request, self._clock, self._redact)
-        self._requests[request.id] = running
-        self._forget_old()
-        running.journal.append(
-            Started(verb=request.verb, deadline=request.deadline), at=self._clock.now()
-        )
-        self._tasks.start_soon(self._run, verb, arguments, running, seconds)
-        return request.id
-
-    def _verb(self, name: str) -> Verb[Any]:
-        if name not in self._opened:
-            opener = self._openers.get(name)
-            if opener is None:
-                raise UsageError(
-                    f"there is no verb {name!r}", hint=f"verbs: {', '.join(sorted(self._openers))}"
-                )
-            self._opened[name] = opener()
-        return self._opened[name]
+        return self._begin(opened, request), arguments, seconds
 
     def _seconds_left(self, deadline: datetime | None) -> float | None:
         if deadline is None:
@@ -207,56 +258,149 @@ class LocalGateway:
             raise DeadlineError("the deadline had passed before the request was admitted")
         return seconds
 
-    def _forget_old(self) -> None:
-        ended = [id_ for id_, running in self._requests.items() if running.journal.is_closed]
-        for id_ in ended[: max(0, len(ended) - self._kept)]:
-            del self._requests[id_]
+    def _begin(self, opened: _Working | _Streaming, request: Request) -> Running:
+        streams = isinstance(opened, _Streaming)
+        if streams:
+            journal = EventJournal(request.id, capacity=_WIRE_EVENTS, max_bytes=_WIRE_BYTES)
+        else:
+            journal = EventJournal(request.id)
+        running = Running(
+            request,
+            clock=self._clock,
+            redact=self._redact,
+            journal=journal,
+            scope=None if streams else anyio.CancelScope(),
+        )
+        self._requests[request.id] = running
+        running.begin()
+        self._announce(running.admitted())
+        if self._records is not None and not streams:
+            self._records.keep(running)
+        return running
 
-    async def _run(
-        self, verb: Verb[Any], arguments: msgspec.Struct, running: _Running, seconds: float | None
-    ) -> None:
-        """Run the verb to its last event; no error of a verb reaches the task group."""
+    def _end(self, running: Running, body: EventBody) -> Event:
+        event = running.end(body)
+        self._announce(running.ended())
+        self._ended.append(running.request.id)
+        if len(self._ended) > self._kept:
+            del self._requests[self._ended.popleft()]
+        return event
+
+    async def _work(self, opened: _Working, admitted: _Admitted) -> None:
+        """Run a verb to its last event; no error of a verb reaches the task group."""
+        running, arguments, seconds = admitted
         body: EventBody | None = None
         try:
-            with running.scope, anyio.move_on_after(seconds) as timer:
-                body = await _outcome(verb, arguments, running)
+            with running.scope or anyio.CancelScope(), anyio.move_on_after(seconds) as timer:
+                body = await _outcome(opened.verb, arguments, running)
             if timer.cancelled_caught:
-                body = Failed(
-                    error=DeadlineError(
-                        f"the {seconds:g} s allowed for the request have passed",
-                        hint="allow more with --timeout SECONDS",
-                    ).info()
-                )
+                body = Failed(error=_too_late(seconds).info())
         finally:
-            if body is None:
-                body = Failed(error=InterruptedByUserError("the request was cancelled").info())
-            running.end(body)
+            self._end(running, body or _interrupted(running))
+
+    async def _drain(self, events: AsyncGenerator[Event, None]) -> None:
+        async for _ in events:
+            pass  # who attaches reads the journal
+
+    async def _stream(
+        self, opened: _Streaming, request: Request, admitted: _Admitted | None
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of a verb that runs in the task of who iterates.
+
+        No task, no scope and no timer of anyio stands between the verb and its reader: a scope
+        around a `yield` would also end what the reader does between two events.
+        """
+        running, arguments, seconds = admitted or self._admit(opened, request)
+        timer: asyncio.TimerHandle | None = None
+        last: EventBody | None = None
+        bodies = opened.verb.stream(arguments, request)
+        try:
+            try:
+                if seconds is not None:
+                    loop = asyncio.get_running_loop()
+                    timer = loop.call_later(seconds, _expire, running, seconds)
+                yield running.journal.kept()[0]
+                if running.stop is not None:
+                    raise running.stop
+                running.enter()
+                async for body in bodies:
+                    running.leave()
+                    if isinstance(body, Finished):
+                        last = body
+                    else:
+                        yield running.add(body)
+                        if running.stop is not None:
+                            raise running.stop
+                    running.enter()
+                running.leave()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                await bodies.aclose()
+            if last is None:
+                msg = f"the verb {request.verb} ended without a result"
+                raise RuntimeError(msg)
+        except asyncio.CancelledError:
+            last = _interrupted(running) if running.was_cancelled() else None
+            if last is None:
+                raise
+        except Exception as error:  # noqa: BLE001 - the boundary of a request
+            running.was_cancelled()
+            last = Failed(error=_info_of(running.stop or error))
+        finally:
+            if last is None:
+                self._end(running, _interrupted(running))
+        yield self._end(running, last)
 
     async def attach(self, request_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """Yield the request's events above *after* to the last one."""
-        async for event in self._known(request_id).journal.read(after=after):
+        running = self._requests.get(request_id)
+        if running is not None:
+            events = running.journal.read(after=after)
+        elif self._records is not None:
+            events = self._records.follow(request_id, after=after)
+        else:
+            raise self._unknown(request_id)
+        async for event in events:
             yield event
 
     async def cancel(self, request_id: str) -> bool:
         """Return whether the request was still running; it has stopped then."""
-        running = self._known(request_id)
-        if running.journal.is_closed:
-            return False
-        running.scope.cancel()
-        await running.done.wait()
-        return True
-
-    def _known(self, request_id: str) -> _Running:
         running = self._requests.get(request_id)
         if running is None:
-            raise NotFoundError(
-                f"no request {request_id} is known here",
-                hint=f"ended requests are kept until {self._kept} newer ones have ended",
-            )
-        return running
+            if self._records is not None:
+                return await self._records.cancel(request_id)
+            raise self._unknown(request_id)
+        if running.journal.is_closed:
+            return False
+        running.interrupt(InterruptedByUserError("the request was cancelled"))
+        await running.wait()
+        return True
+
+    def _unknown(self, request_id: str) -> NotFoundError:
+        return NotFoundError(
+            f"no request {request_id} is known here",
+            hint=f"ended requests are kept until {self._kept} newer ones have ended",
+        )
 
 
-async def _outcome(verb: Verb[Any], arguments: msgspec.Struct, running: _Running) -> EventBody:
+def _interrupted(running: Running) -> Failed:
+    stop = running.stop or InterruptedByUserError("the request was cancelled")
+    return Failed(error=stop.info())
+
+
+def _expire(running: Running, seconds: float) -> None:
+    running.interrupt(_too_late(seconds))
+
+
+def _too_late(seconds: float | None) -> DeadlineError:
+    return DeadlineError(
+        f"the {seconds or 0:g} s allowed for the request have passed",
+        hint="allow more with --timeout SECONDS",
+    )
+
+
+async def _outcome(verb: Verb[Any], arguments: msgspec.Struct, running: Running) -> EventBody:
     """Return the last event of a verb; of errors, only cancellation passes through."""
     try:
         return await verb.run(arguments, running)

@@ -15,8 +15,8 @@ from aiex.llm.coordinator import (
 from aiex.llm.download import (
     Access,
 )
-from aiex.llm.estimates import (
-    Estimate,
+from aiex.llm.health import (
+    Health,
 )
 from aiex.llm.installed import (
     InstalledModel,
@@ -24,12 +24,16 @@ from aiex.llm.installed import (
 )
 from aiex.llm.ports import (
     Adapter,
+    Announce,
     CallRecord,
     CallSink,
     Endpoint,
+    Estimate,
+    Forwarding,
     Limiter,
     ModelInfo,
     Preparable,
+    Relayed,
     Reservation,
     Strategy,
     Timeouts,
@@ -83,12 +87,15 @@ __all__ = [
     "STRATEGIES",
     "Access",
     "Adapter",
+    "Announce",
     "CallEvent",
     "CallRecord",
     "CallSink",
     "Coordinator",
     "Endpoint",
     "Estimate",
+    "Forwarding",
+    "Health",
     "InstalledModel",
     "KnownModel",
     "Limiter",
@@ -106,6 +113,7 @@ __all__ = [
     "Puller",
     "Rate",
     "Rates",
+    "Relayed",
     "Reservation",
     "Strategy",
     "Timeouts",

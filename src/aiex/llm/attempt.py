@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from aiex.core import (
+    AiexError,
+    DeadlineError,
     Delta,
     Finish,
+    ImagePart,
     ModelCall,
+    ModelCalled,
     ModelEnded,
+    ProviderError,
     ReasoningDelta,
     RefusalDelta,
     Request,
     TextDelta,
+    TextPart,
     ToolCallDelta,
+    ToolResultPart,
     Usage,
     UsageTotal,
+    WireBytes,
 )
-from aiex.llm.estimates import Estimate
-from aiex.llm.ports import CallRecord, Endpoint
+from aiex.llm.estimates import estimate_of
+from aiex.llm.ports import Adapter, CallRecord, Endpoint, Estimate, Relayed, Timeouts
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 
-__all__ = ["Attempt", "total_of"]
+__all__ = ["Attempt", "CallQuestion", "Question", "RelayQuestion", "total_of"]
+
+_PREFIX = 4096
+_NOTHING = Usage()
 
 
 class Attempt:
     """Gathers what one try gives.
 
     Args:
-        call: The call, its model being the endpoint's.
         endpoint: Who is asked.
         estimate: What it was thought to need.
         number: 1 for the first try of the call.
@@ -41,11 +52,12 @@ class Attempt:
         pricing: Prices it.
 
     Attributes:
-        call: The call.
         endpoint: Who is asked.
         estimate: What it was thought to need.
         number: 1 for the first try of the call.
         call_id: Identifier of the record that is kept of it.
+        outcome: `ok`, or the code of the error, or `cancelled`.
+        was_sent: Whether anything was sent to the provider.
         finish: The end of the reply; `None` until it has come.
         has_content: Whether any of the reply was seen.
         usage: What it is billed for; `None` if unknown. Known once `conclude` was called.
@@ -53,9 +65,13 @@ class Attempt:
         cost: Micro-dollars; `None` when unpriced or *usage* is unknown.
     """
 
+    __slots__ = (
+        *("call_id", "cost", "counter", "endpoint", "estimate", "finish", "has_content"),
+        *("is_estimate", "number", "outcome", "price_version", "pricing", "usage", "was_sent"),
+    )
+
     def __init__(
         self,
-        call: ModelCall,
         endpoint: Endpoint,
         estimate: Estimate,
         *,
@@ -64,70 +80,67 @@ class Attempt:
         counter: TokenCounter,
         pricing: Pricing,
     ) -> None:
-        self.call = call
         self.endpoint = endpoint
         self.estimate = estimate
         self.number = number
         self.call_id = call_id
-        self._counter = counter
-        self._pricing = pricing
-        self._first_token: float | None = None
-        self._text: list[str] = []
-        self._beside: list[str] = []
+        self.counter = counter
+        self.pricing = pricing
+        self.outcome = "internal"
+        self.was_sent = False
         self.finish: Finish | None = None
         self.has_content = False
         self.usage: Usage | None = None
         self.is_estimate = False
         self.cost: int | None = None
-        self._price_version: str | None = None
+        self.price_version: str | None = None
 
-    def take(self, delta: Delta, *, seconds: float) -> bool:
-        """Note *delta*, which came *seconds* after the start; return whether it says anything.
+    def open(self, adapter: Adapter, timeouts: Timeouts) -> AsyncGenerator[Any, None]:
+        """Return what the try gives, item by item."""
+        raise NotImplementedError
+
+    def take(self, item: Any) -> bool:
+        """Note *item*; return whether it is passed on.
 
         Nothing is passed on before the first content, because from then on no other endpoint
         can take over.
         """
-        if isinstance(delta, Finish):
-            self.finish = delta
-            return True
-        if not self.has_content:
-            if _is_empty(delta):
-                return False
-            self.has_content = True
-            self._first_token = seconds
-        if isinstance(delta, TextDelta):
-            self._text.append(delta.text)
-        elif isinstance(delta, ReasoningDelta | RefusalDelta):
-            self._beside.append(delta.text)
-        elif isinstance(delta, ToolCallDelta):
-            self._beside.append(delta.arguments)
-        return True
+        raise NotImplementedError
 
-    def conclude(self, *, at: datetime, has_failed: bool) -> None:
+    def spoken(self) -> int:
+        """Return the tokens that came of a reply, by our own count."""
+        raise NotImplementedError
+
+    def words(self) -> tuple[str | None, str | None]:
+        """Return prompt and reply to be kept."""
+        return None, None
+
+    def conclude(self, failure: AiexError | None, *, at: datetime) -> None:
         """Find out what the try is billed for.
 
         Args:
+            failure: What ended it; `None` if it came to its end or was left.
             at: When it began, for the prices of that day.
-            has_failed: Whether it ended with an error; before any content that costs nothing.
         """
-        model = self.endpoint.model
-        if self.finish is not None:
-            self.usage = self.finish.usage
+        endpoint, finish = self.endpoint, self.finish
+        if finish is not None:
+            self.usage = finish.usage
         elif self.has_content:
-            said = self._counter.text("".join([*self._text, *self._beside]), model)
-            self.usage = Usage(input_tokens=self.estimate.input_tokens, output_tokens=said)
+            self.usage = Usage(input_tokens=self.estimate.input_tokens, output_tokens=self.spoken())
             self.is_estimate = True
-        elif has_failed:
-            self.usage, self.cost = Usage(), 0
+        elif not self.was_sent or (failure is not None and not _may_be_billed(failure)):
+            self.usage, self.cost = _NOTHING, 0
             return
-        if self.usage is None:
+        usage = self.usage
+        if usage is None:
             return
-        price = self._pricing.price(self.endpoint.provider, model, self.usage, at=at)
-        self.cost = None if price is None else price.micros
-        self._price_version = "unpriced" if price is None else price.version
-        if self.finish is not None:
-            self._counter.learn(
-                model, estimated=self.estimate.input_tokens, billed=self.usage.input_tokens
+        price = self.pricing.cost(endpoint.provider, endpoint.model, usage, at=at)
+        self.cost, self.price_version = (None, "unpriced") if price is None else price
+        if finish is not None:
+            self.counter.learn(
+                endpoint.model,
+                estimated=self.estimate.input_tokens,
+                billed=usage.input_tokens,
             )
 
     def ended(self) -> ModelEnded:
@@ -140,26 +153,49 @@ class Attempt:
             input_tokens=None if usage is None else usage.input_tokens,
             output_tokens=None if usage is None else usage.output_tokens,
             cost_usd_micros=self.cost,
-            price_version=self._price_version,
+            price_version=self.price_version,
             is_estimate=self.is_estimate,
         )
 
-    def record(self, request: Request, *, at: datetime, seconds: float, outcome: str) -> CallRecord:
-        """Return what is kept of it."""
-        finish = self.finish
-        keeps_words = request.options.record_prompts
-        first = self._first_token
+    def called(self, request: Request, *, seconds: float) -> ModelCalled:
+        """Return what is published of it, which took *seconds*."""
+        usage = self.usage
+        return ModelCalled(
+            id=self.call_id,
+            request_id=request.id,
+            provider=self.endpoint.provider,
+            model=self.endpoint.model,
+            outcome=self.outcome,
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+            cost_usd_micros=self.cost,
+            ms=int(seconds * 1000),
+        )
+
+    def record(
+        self, request: Request, *, at: datetime, seconds: float, first_token: float | None
+    ) -> CallRecord:
+        """Return what is kept of it.
+
+        Args:
+            request: What it was for.
+            at: When it began.
+            seconds: How long it took.
+            first_token: Seconds to its first content; `None` if none came.
+        """
+        finish, principal = self.finish, request.principal
+        prompt, reply = self.words() if request.options.record_prompts else (None, None)
         return CallRecord(
             id=self.call_id,
             request_id=request.id,
             at=at,
-            user=request.principal.user,
-            interface=request.principal.interface,
+            user=principal.user,
+            interface=principal.interface,
             verb=request.verb,
             provider=self.endpoint.provider,
             model=self.endpoint.model,
             attempt=self.number,
-            outcome=outcome,
+            outcome=self.outcome,
             estimated_input_tokens=self.estimate.input_tokens,
             duration_ms=int(seconds * 1000),
             answered_by=None if finish is None else finish.model,
@@ -167,11 +203,230 @@ class Attempt:
             usage=self.usage,
             usage_is_estimated=self.is_estimate,
             cost_usd_micros=self.cost,
-            price_version=self._price_version,
-            first_token_ms=None if first is None else int(first * 1000),
-            prompt=msgspec.json.encode(self.call.messages).decode() if keeps_words else None,
-            reply="".join(self._text) if keeps_words else None,
+            price_version=self.price_version,
+            first_token_ms=None if first_token is None else int(first_token * 1000),
+            prompt=prompt,
+            reply=reply,
+            team=principal.team,
+            key_id=principal.key_id,
         )
+
+
+def _may_be_billed(failure: AiexError) -> bool:
+    if isinstance(failure, DeadlineError):
+        return True
+    return isinstance(failure, ProviderError) and failure.may_be_billed
+
+
+class _CallAttempt(Attempt):
+    """A try at a call of our own, whose deltas are looked at."""
+
+    __slots__ = ("_beside", "_call", "_text")
+
+    def __init__(
+        self, call: ModelCall, endpoint: Endpoint, estimate: Estimate, **more: Any
+    ) -> None:
+        super().__init__(endpoint, estimate, **more)
+        self._call = call
+        self._text: list[str] = []
+        self._beside: list[str] = []
+
+    def open(self, adapter: Adapter, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
+        call = msgspec.structs.replace(self._call, model=self.endpoint.model)
+        return adapter.stream(call, timeouts=timeouts)
+
+    def take(self, item: Delta) -> bool:
+        if isinstance(item, Finish):
+            self.finish = item
+            return True
+        if not self.has_content:
+            if _is_empty(item):
+                return False
+            self.has_content = True
+        if isinstance(item, TextDelta):
+            self._text.append(item.text)
+        elif isinstance(item, ReasoningDelta | RefusalDelta):
+            self._beside.append(item.text)
+        elif isinstance(item, ToolCallDelta):
+            self._beside.append(item.arguments)
+        return True
+
+    def spoken(self) -> int:
+        said = "".join([*self._text, *self._beside])
+        return self.counter.text(said, self.endpoint.model)
+
+    def words(self) -> tuple[str | None, str | None]:
+        return msgspec.json.encode(self._call.messages).decode(), "".join(self._text)
+
+
+class _RelayAttempt(Attempt):
+    """A try at what a client asked, whose bytes are passed on and not kept."""
+
+    __slots__ = ("_relayed",)
+
+    def __init__(
+        self, relayed: Relayed, endpoint: Endpoint, estimate: Estimate, **more: Any
+    ) -> None:
+        super().__init__(endpoint, estimate, **more)
+        self._relayed = relayed
+
+    def open(
+        self, adapter: Adapter, timeouts: Timeouts
+    ) -> AsyncGenerator[WireBytes | Finish, None]:
+        return self._relayed.open(adapter, self.endpoint, timeouts=timeouts)
+
+    def take(self, item: WireBytes | Finish) -> bool:
+        if type(item) is Finish:
+            self.finish = item
+            return False
+        self.has_content = True
+        return True
+
+    def spoken(self) -> int:
+        return self._relayed.spoken()
+
+
+class Question:
+    """What is put to one endpoint after another: a call of our own, or what a client asked.
+
+    Args:
+        counter: Counts tokens, and learns from what is billed.
+        pricing: Prices it.
+    """
+
+    is_ours = False
+    """Whether we ask for ourselves: then time may be taken, to count closely or to wait."""
+
+    def __init__(self, *, counter: TokenCounter, pricing: Pricing) -> None:
+        self._counter = counter
+        self._pricing = pricing
+        self._estimates: dict[tuple[str, str], Estimate] = {}
+
+    @property
+    def affinity(self) -> str:
+        """Name under which questions belong together; empty for none."""
+        raise NotImplementedError
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Capabilities that a model must have."""
+        raise NotImplementedError
+
+    def estimate(self, endpoint: Endpoint, *, anew: bool = False) -> Estimate:
+        """Return what it would need at *endpoint*; made once unless *anew*."""
+        key = endpoint.provider, endpoint.model
+        found = None if anew else self._estimates.get(key)
+        if found is None:
+            found = self._estimates[key] = self._estimate(endpoint)
+        return found
+
+    def attempt(self, endpoint: Endpoint, *, number: int, call_id: str) -> Attempt:
+        """Return a new try at *endpoint*."""
+        raise NotImplementedError
+
+    def failure(self, error: AiexError) -> WireBytes | None:
+        """Return how an answer that has begun says *error*; `None` where the error is enough."""
+        raise NotImplementedError
+
+    def _estimate(self, endpoint: Endpoint) -> Estimate:
+        raise NotImplementedError
+
+
+class CallQuestion(Question):
+    """A call of our own.
+
+    Args:
+        call: The call; its model is replaced by the endpoint's.
+        counter: Counts its tokens.
+        pricing: Prices it.
+    """
+
+    is_ours = True
+
+    def __init__(self, call: ModelCall, *, counter: TokenCounter, pricing: Pricing) -> None:
+        super().__init__(counter=counter, pricing=pricing)
+        self._call = call
+
+    @property
+    def affinity(self) -> str:
+        """What the prompt begins with: what a provider may still have in its cache."""
+        parts = (p for message in self._call.messages for p in message.parts)
+        return next((p.text[:_PREFIX] for p in parts if isinstance(p, TextPart)), "")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Capabilities that a model must have."""
+        needs = {"tools"} if self._call.tools else set()
+        for message in self._call.messages:
+            for part in message.parts:
+                if isinstance(part, ImagePart) or (
+                    isinstance(part, ToolResultPart) and part.images
+                ):
+                    needs.add("vision")
+        return frozenset(needs)
+
+    def attempt(self, endpoint: Endpoint, *, number: int, call_id: str) -> Attempt:
+        """Return a new try at *endpoint*."""
+        return _CallAttempt(
+            self._call,
+            endpoint,
+            self.estimate(endpoint),
+            number=number,
+            call_id=call_id,
+            counter=self._counter,
+            pricing=self._pricing,
+        )
+
+    def failure(self, error: AiexError) -> WireBytes | None:
+        """Return `None`: who asked gets the error itself."""
+        del error
+        return None
+
+    def _estimate(self, endpoint: Endpoint) -> Estimate:
+        return estimate_of(self._call, endpoint, counter=self._counter, pricing=self._pricing)
+
+
+class RelayQuestion(Question):
+    """What a client asked in its own wire.
+
+    Args:
+        relayed: It.
+        counter: Learns from what is billed.
+        pricing: Prices it.
+    """
+
+    def __init__(self, relayed: Relayed, *, counter: TokenCounter, pricing: Pricing) -> None:
+        super().__init__(counter=counter, pricing=pricing)
+        self._relayed = relayed
+
+    @property
+    def affinity(self) -> str:
+        """Name under which its conversation's calls belong together."""
+        return self._relayed.affinity
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Capabilities that a model must have."""
+        return self._relayed.needs
+
+    def attempt(self, endpoint: Endpoint, *, number: int, call_id: str) -> Attempt:
+        """Return a new try at *endpoint*."""
+        return _RelayAttempt(
+            self._relayed,
+            endpoint,
+            self.estimate(endpoint),
+            number=number,
+            call_id=call_id,
+            counter=self._counter,
+            pricing=self._pricing,
+        )
+
+    def failure(self, error: AiexError) -> WireBytes | None:
+        """Return the bytes that end the answer."""
+        return WireBytes(data=self._relayed.failure(error))
+
+    def _estimate(self, endpoint: Endpoint) -> Estimate:
+        return self._relayed.estimate(endpoint)
 
 
 def _is_empty(delta: Delta) -> bool:

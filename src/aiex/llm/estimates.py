@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from aiex.core import BudgetError, ModelCall, TextPart, Usage
-from aiex.llm.ports import Endpoint
+from aiex.core import BudgetError, ModelCall, TextPart
+from aiex.llm.ports import Endpoint, Estimate
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 
-__all__ = ["DEFAULT_OUTPUT", "Estimate", "check_cost", "estimate_of"]
+__all__ = ["DEFAULT_OUTPUT", "check_cost", "estimate_of"]
 
 DEFAULT_OUTPUT = 4096
 """Tokens that a reply is taken to have at most when its call sets no bound."""
-
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call would cost at one endpoint.
-
-    Attributes:
-        provider: Name of the provider.
-        model: Name of the model.
-        input_tokens: Estimated tokens of the prompt.
-        output_tokens: Most tokens of the reply.
-        cost_usd_micros: Most that it would cost, micro-dollars; `None` when unpriced.
-        fits: Whether prompt and reply fit into its window; `None` if the window is unknown.
-    """
-
-    provider: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cost_usd_micros: int | None
-    fits: bool | None
 
 
 def estimate_of(
@@ -47,20 +27,17 @@ def estimate_of(
         model=endpoint.model,
         input_tokens=tokens,
         output_tokens=output,
-        cost_usd_micros=_upper_cost(call, endpoint, tokens, output, pricing),
+        cost_usd_micros=pricing.bound(
+            endpoint.provider,
+            endpoint.model,
+            input_tokens=tokens,
+            output_tokens=output,
+            writes_cache=any(
+                isinstance(p, TextPart) and p.cache for m in call.messages for p in m.parts
+            ),
+        ),
         fits=None if window is None else tokens + output <= window,
     )
-
-
-def _upper_cost(
-    call: ModelCall, endpoint: Endpoint, tokens: int, output: int, pricing: Pricing
-) -> int | None:
-    usages = [Usage(input_tokens=tokens, output_tokens=output)]
-    if any(isinstance(p, TextPart) and p.cache for m in call.messages for p in m.parts):
-        # Writing a cache costs more than plain input.
-        usages.append(msgspec.structs.replace(usages[0], cache_write_5m_tokens=tokens))
-    prices = [pricing.price(endpoint.provider, endpoint.model, usage) for usage in usages]
-    return max((price.micros for price in prices if price is not None), default=None)
 
 
 def check_cost(estimate: Estimate, *, most: int | None) -> None:

@@ -9,16 +9,33 @@ from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from aiex.core import Delta, Embedding, ModelCall, Principal, Progress, Usage
+from aiex.core import (
+    AiexError,
+    Delta,
+    Embedding,
+    Finish,
+    ModelCall,
+    Principal,
+    Progress,
+    PublishedBody,
+    Usage,
+    WireBytes,
+)
 
 __all__ = [
     "Adapter",
+    "Announce",
+    "Batching",
     "CallRecord",
     "CallSink",
     "Endpoint",
+    "Estimate",
+    "Forwarding",
+    "Heard",
     "Limiter",
     "ModelInfo",
     "Preparable",
+    "Relayed",
     "Reservation",
     "Strategy",
     "Timeouts",
@@ -112,6 +129,70 @@ class Adapter(AbstractAsyncContextManager["Adapter"], Protocol):
         """Return if the provider answers; cheap, and never a paid completion."""
 
 
+class Heard(Protocol):
+    """What somebody who reads the bytes of an answer finds in them."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more of interest can come."""
+
+    @property
+    def progress(self) -> int:
+        """A number that grows whenever something was generated."""
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """An adapter that tells which deltas came together."""
+
+    def batches(
+        self, call: ModelCall, *, timeouts: Timeouts
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Yield what `Adapter.stream` yields, together what was read together."""
+
+
+@runtime_checkable
+class Forwarding(Protocol):
+    """An adapter that can pass on a client's own bytes, because it speaks the client's wire."""
+
+    def forwards(self, wire: str) -> bool:
+        """Return whether bodies of *wire* can go to the provider as they are.
+
+        Beside the wires of replies there are those of what goes with them: `openai_embeddings`,
+        `openai_responses.count` and `anthropic_messages.count`.
+        """
+
+    def forward(
+        self,
+        wire: str,
+        body: bytes,
+        *,
+        headers: Sequence[tuple[str, str]],
+        timeouts: Timeouts,
+        heard: Heard | None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a 2xx answer as they are read; closing closes the connection.
+
+        What the bytes say is not looked at: who reads them tells what was heard, and the
+        generator ends by itself once that is over.
+
+        Args:
+            wire: Wire of *body*.
+            body: The request's body; its model is the provider's own name.
+            headers: Further headers that the client sent, names in lower case; those that mean
+                nothing on the wire are left out.
+            timeouts: How long to wait for what.
+            heard: What is found in the bytes that were yielded; `None` where *body* asks for no
+                stream, and the answer comes whole.
+
+        Raises:
+            ProviderError: The answer is not 2xx, or cannot be had.
+            LimitError: The same, when a limit or budget was the reason.
+            IncompleteStreamError: The stream stalled.
+            DeadlineError: It took longer than `timeouts.total`.
+        """
+
+
 @runtime_checkable
 class Preparable(Protocol):
     """An adapter some of whose models have to be fetched before their first call."""
@@ -137,8 +218,15 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         node: Node it is on; `local` on this one.
         context_tokens: Window; `None` if unknown.
         is_loopback: Whether it is reached without leaving this machine.
+        capabilities: What the model can do, such as `tools`; empty if unknown.
+        step: Step of the fallback chain that it stands in; a lower one goes first, whatever the
+            strategy.
         preference: Order wished by configuration, 0 first.
         in_flight: Calls under way by our own count.
+        first_token: Seconds to its first token of late, rather the worst ones; `None` if none was
+            seen.
+        cost_usd_micros: Most that the call would cost there; `None` if unpriced or not asked.
+        turn: Number of the last call that it was chosen for; 0 for none.
     """
 
     provider: str
@@ -146,8 +234,69 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     node: str = "local"
     context_tokens: int | None = None
     is_loopback: bool = False
+    capabilities: tuple[str, ...] = ()
+    step: int = 0
     preference: int = 0
     in_flight: int = 0
+    first_token: float | None = None
+    cost_usd_micros: int | None = None
+    turn: int = 0
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call would cost at one endpoint.
+
+    Attributes:
+        provider: Name of the provider.
+        model: Name of the model.
+        input_tokens: Estimated tokens of the prompt.
+        output_tokens: Most tokens of the reply.
+        cost_usd_micros: Most that it would cost, micro-dollars; `None` when unpriced.
+        fits: Whether prompt and reply fit into its window; `None` if the window is unknown.
+    """
+
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd_micros: int | None
+    fits: bool | None
+
+
+class Relayed(Protocol):
+    """What a client asked in its own wire, as it is put to one endpoint after another.
+
+    One object is one ask; each `open` begins the answer anew.
+    """
+
+    @property
+    def affinity(self) -> str:
+        """Name under which calls of one conversation belong together; empty for none."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Capabilities that the model must have, such as `tools` or `vision`."""
+
+    def estimate(self, endpoint: Endpoint) -> Estimate:
+        """Return what the answer would need at *endpoint*; cheap, from the body's size."""
+
+    def open(
+        self, adapter: Adapter, endpoint: Endpoint, *, timeouts: Timeouts
+    ) -> AsyncGenerator[WireBytes | Finish, None]:
+        """Yield the answer in the client's wire, and last the `Finish` that was found in it.
+
+        Nothing is yielded before real content, or the whole of an answer that has none, so that
+        up to the first bytes another endpoint can take over.
+
+        Raises:
+            AiexError: As `Adapter.stream` does.
+        """
+
+    def spoken(self) -> int:
+        """Return the tokens that were given so far, by our own count; for an answer that broke."""
+
+    def failure(self, error: AiexError) -> bytes:
+        """Return *error* as the client's wire says it inside an answer that has begun."""
 
 
 class Strategy(Protocol):
@@ -189,6 +338,13 @@ class Limiter(Protocol):
         """
 
 
+class Announce(Protocol):
+    """Tells whoever listens of what happened."""
+
+    def __call__(self, body: PublishedBody, /) -> None:
+        """Publish *body*; never waits and never raises."""
+
+
 class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of one call of a model: the row of `llm_interaction`.
 
@@ -214,6 +370,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
         duration_ms: Milliseconds in all.
         prompt: The messages as JSON, only where the user asked to keep them.
         reply: The reply's text, only where the user asked to keep it.
+        team: Team of who asked; `None` without one.
+        key_id: Key of the gateway that was used; `None` on one's own machine.
         schema: Version of this record.
     """
 
@@ -238,6 +396,8 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     first_token_ms: int | None = None
     prompt: str | None = None
     reply: str | None = None
+    team: str | None = None
+    key_id: str | None = None
     schema: int = 1
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiex.core import AiexError
 
-__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "MOST_RETRIES", "wait_before_retry"]
+__all__ = ["FIRST_WAIT", "LONGEST_WAIT", "MOST_RETRIES", "RetryBudget", "wait_before_retry"]
 
 MOST_RETRIES = 2
 """Tries at one endpoint after the first."""
@@ -41,3 +41,42 @@ def wait_before_retry(
     if seconds_left is not None and wait >= seconds_left:
         return None
     return wait
+
+
+class RetryBudget:
+    """How many retries there may be: a share of the requests, so that no storm begins.
+
+    Every request puts in a part of a retry, and every retry takes a whole one out; what is not
+    used is kept up to a bound.
+
+    Args:
+        share: Retries a request, 0 to 1.
+        most: Retries that can be kept, and what there is at first: a process that asks little may
+            retry freely.
+
+    Example:
+        >>> budget = RetryBudget(share=0.5, most=1)
+        >>> [budget.take(), budget.take()]
+        [True, False]
+        >>> budget.asked()
+        >>> budget.asked()
+        >>> budget.take()
+        True
+    """
+
+    def __init__(self, *, share: float = 0.2, most: float = 10.0) -> None:
+        self._share = share
+        self._most = most
+        self._left = most
+
+    def asked(self) -> None:
+        """Note that a request begins."""
+        left = self._left + self._share
+        self._left = min(self._most, left)
+
+    def take(self) -> bool:
+        """Return whether there may be a retry, which is taken then."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

@@ -72,6 +72,17 @@ class TokenCounter:
         """Return the estimated tokens of *text* for *model*."""
         return math.ceil(self._count(text) * self.factor(model))
 
+    def size(self, text_bytes: int, model: str, *, beside: int = 0) -> int:
+        """Return the estimated tokens of what nobody decoded.
+
+        Args:
+            text_bytes: Bytes of text.
+            model: Name of the model.
+            beside: Tokens of what is no text.
+        """
+        factor = self._learned.get(f"bytes/{model}") or _family(model)
+        return math.ceil(math.ceil(text_bytes / _BYTES_A_TOKEN) * factor) + beside
+
     def call(self, call: ModelCall) -> int:
         """Return the estimated tokens of a whole prompt: messages, tools and schema."""
         count = sum(
@@ -126,6 +137,7 @@ class TokenCounter:
         return self._count(bytes(raw).decode("utf-8", "replace"))
 
 
+@functools.lru_cache(maxsize=1024)
 def _family(model: str) -> float:
     name = model.lower()
     if "claude" in name:

@@ -45,6 +45,7 @@ class ChildProcess:
         env: Its whole environment; `None` for ours.
         ready_within: Seconds until it must have said that it is ready.
         stop_within: Seconds from the request to end until it is killed.
+        hear: Called with each piece of its standard error; `None` to keep it to ourselves.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         ready_within: float = 60.0,
         stop_within: float = 10.0,
+        hear: Callable[[bytes], None] | None = None,
     ) -> None:
         self._argv = tuple(argv)
         self._name = name
@@ -65,6 +67,7 @@ class ChildProcess:
         self._env = env
         self._ready_within = ready_within
         self._stop_within = stop_within
+        self._hear = hear
         self._process: Process | None = None
         self._said = bytearray()
 
@@ -169,6 +172,8 @@ class ChildProcess:
         async for piece in stderr:
             self._said += piece
             del self._said[:-_KEPT_BYTES]
+            if self._hear is not None:
+                self._hear(piece)
         heard.set()
 
     def _last_words(self) -> str | None:

@@ -132,6 +132,7 @@ class ReplayServer:
     Attributes:
         url: Address without a path; set once entered.
         received: Requests, in order.
+        arrived: Set at the first request.
         left: Set when a client leaves before its answer has ended.
     """
 
@@ -144,6 +145,7 @@ class ReplayServer:
         self._runner: web.AppRunner | None = None
         self.url = ""
         self.received: list[Received] = []
+        self.arrived = anyio.Event()
         self.left = anyio.Event()
 
     async def __aenter__(self) -> Self:
@@ -175,6 +177,7 @@ class ReplayServer:
             body=await request.read(),
         )
         self.received.append(received)
+        self.arrived.set()
         answer = self._answers.popleft() if len(self._answers) > 1 else self._answers[0]
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         is_whole = False

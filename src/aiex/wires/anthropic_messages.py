@@ -49,6 +49,7 @@ from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
 
 __all__ = [
+    "COUNT_WIRE",
     "DEFAULT_MAX_TOKENS",
     "WIRE",
     "StreamDecoder",
@@ -65,6 +66,8 @@ __all__ = [
 ]
 
 WIRE = "anthropic_messages"
+COUNT_WIRE = "anthropic_messages.count"
+"""The wire of its endpoint that counts the tokens of a prompt."""
 
 DEFAULT_MAX_TOKENS = 8192
 """Longest reply of a call that names none; the wire requires one."""
@@ -93,11 +96,15 @@ _ERROR_TYPES = {
     "authentication": "authentication_error",
     "budget": "billing_error",
     "context_overflow": "invalid_request_error",
+    "deadline": "timeout_error",
     "incomplete_stream": "api_error",
     "invalid_call": "invalid_request_error",
     "model_not_found": "not_found_error",
+    "not_found": "not_found_error",
     "overloaded": "overloaded_error",
     "rate_limit": "rate_limit_error",
+    "refused": "permission_error",
+    "unauthenticated": "authentication_error",
     "usage": "invalid_request_error",
 }
 _REPLY_KEYS = ("stop_sequence", "stop_details", "container")
@@ -873,6 +880,13 @@ def _event(kind: str, **keys: object) -> bytes:
     return encode_event(msgspec.json.encode({"type": kind} | keys), event=kind)
 
 
+def _shown(part: Part) -> Part:
+    """Return *part* as a client is shown it: what another provider thought has no signature."""
+    if isinstance(part, ReasoningPart) and part.signature is None and part.text:
+        return msgspec.structs.replace(part, signature="")
+    return part
+
+
 def encode_reply(reply: ModelReply, *, model: str, reply_id: str) -> bytes:
     """Return the body of a reply that is not streamed.
 
@@ -881,7 +895,7 @@ def encode_reply(reply: ModelReply, *, model: str, reply_id: str) -> bytes:
         model: Model name to carry.
         reply_id: Identifier to carry.
     """
-    content = _blocks(reply.parts)
+    content = _blocks(map(_shown, reply.parts))
     body: dict[str, Any] = {
         "id": reply_id,
         "type": "message",

@@ -66,12 +66,16 @@ __all__ = [
     "Dialect",
     "StreamDecoder",
     "StreamEncoder",
+    "choices_of",
     "decode_error",
+    "decode_finish",
     "decode_reply",
     "decode_request",
     "encode_error",
     "encode_reply",
     "encode_request",
+    "wants_usage",
+    "with_usage",
 ]
 
 WIRE = "openai_chat"
@@ -307,6 +311,49 @@ def decode_request(body: bytes) -> WireRequest:
         wire=WIRE,
     )
     return WireRequest(call=call, stream=stream, include_usage=include_usage)
+
+
+class _Options(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Asked(msgspec.Struct):
+    n: int | None = None
+    stream_options: _Options | None = None
+
+
+class _AskedOptions(msgspec.Struct):
+    stream_options: dict[str, msgspec.Raw] | None = None
+
+
+def wants_usage(body: bytes) -> bool:
+    """Return whether *body* asks for a stream that ends with its usage."""
+    if b'"include_usage"' not in body:
+        return False
+    options = _peek(body).stream_options
+    return options is not None and options.include_usage is True
+
+
+def with_usage(body: bytes) -> msgspec.Raw:
+    """Return the `stream_options` of *body*, with the usage asked for."""
+    try:
+        options = msgspec.json.decode(body, type=_AskedOptions).stream_options
+    except UNREADABLE:
+        options = None
+    asked: dict[str, object] = {**(options or {}), "include_usage": True}
+    return msgspec.Raw(msgspec.json.encode(asked))
+
+
+def choices_of(body: bytes) -> int:
+    """Return for how many choices *body* asks."""
+    return _peek(body).n or 1
+
+
+def _peek(body: bytes) -> _Asked:
+    try:
+        return msgspec.json.decode(body, type=_Asked)
+    except UNREADABLE:
+        return _Asked()  # whoever is asked will say what is wrong
 
 
 def _read_stop(fields: Fields) -> tuple[str, ...]:
@@ -607,6 +654,20 @@ def decode_reply(body: bytes) -> ModelReply:
     Raises:
         OverloadedError: It is not such a body.
     """
+    deltas, finish = _read_reply(body)
+    return collect([*deltas, finish])
+
+
+def decode_finish(body: bytes) -> Finish:
+    """Return how the reply ended of a body that was not streamed, and what it used.
+
+    Raises:
+        OverloadedError: It is not such a body.
+    """
+    return _read_reply(body)[1]
+
+
+def _read_reply(body: bytes) -> tuple[list[Delta], Finish]:
     try:
         chunk = _CHUNK.decode(body)
         reader = _Reader()
@@ -615,7 +676,7 @@ def decode_reply(body: bytes) -> ModelReply:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     if chunk.choices is None:
         raise OverloadedError("the reply has no choices")
-    return collect([*deltas, reader.finish()])
+    return deltas, reader.finish()
 
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:
@@ -641,6 +702,7 @@ class StreamEncoder:
     def __init__(
         self, *, model: str, reply_id: str, created: int, include_usage: bool = False
     ) -> None:
+        self._has_refusal = False
         self._head = {
             "id": reply_id,
             "object": "chat.completion.chunk",
@@ -659,6 +721,7 @@ class StreamEncoder:
             case ReasoningDelta() if delta.text:
                 return self._said({"reasoning_content": delta.text})
             case RefusalDelta():
+                self._has_refusal = True
                 return self._said({"refusal": delta.text})
             case ToolCallDelta():
                 return self._said({"tool_calls": [self._call(delta)]})
@@ -701,11 +764,18 @@ class StreamEncoder:
         return {"index": position, "id": delta.id, "type": "function", "function": function}
 
     def _finish(self, finish: Finish) -> bytes:
-        reason = _WORDS.get(finish.reason, "stop")
+        reason = _finish_word(finish, has_refusal=self._has_refusal)
         data = self._said({}, finish_reason=reason)
         if self._include_usage and finish.usage is not None:
             data += self._chunk([], usage=_wire_usage(finish.usage))
         return data + encode_event(b"[DONE]")
+
+
+def _finish_word(finish: Finish, *, has_refusal: bool) -> str:
+    """Return the finish reason; a refusal that nothing is said of must show in it."""
+    if finish.reason == "refusal" and not has_refusal:
+        return "content_filter"
+    return _WORDS.get(finish.reason, "stop")
 
 
 def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) -> bytes:
@@ -725,10 +795,13 @@ def encode_reply(reply: ModelReply, *, model: str, reply_id: str, created: int) 
         Dialect(reasoning_key="reasoning_content"),
     )
     message.setdefault("content", None)
+    content = message["content"]
+    if isinstance(content, list) and all(one["type"] == "text" for one in content):
+        message["content"] = "".join(one["text"] for one in content)  # of a reply it is a text
     choice = {
         "index": 0,
         "logprobs": message.pop("logprobs", None),
-        "finish_reason": _WORDS.get(reply.finish.reason, "stop"),
+        "finish_reason": _finish_word(reply.finish, has_refusal="refusal" in message),
     }
     body: dict[str, Any] = {
         "id": reply_id,

@@ -33,7 +33,10 @@ _WORDS = {
     "context_overflow": ("invalid_request_error", "context_length_exceeded"),
     "invalid_call": ("invalid_request_error", "invalid_value"),
     "model_not_found": ("invalid_request_error", "model_not_found"),
+    "not_found": ("invalid_request_error", "not_found"),
     "rate_limit": ("requests", "rate_limit_exceeded"),
+    "refused": ("permission_error", "permission_denied"),
+    "unauthenticated": ("invalid_request_error", "invalid_api_key"),
     "usage": ("invalid_request_error", "invalid_value"),
 }
 

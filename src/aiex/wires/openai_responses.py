@@ -62,6 +62,7 @@ from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
 
 __all__ = [
+    "COUNT_WIRE",
     "WIRE",
     "StreamDecoder",
     "StreamEncoder",
@@ -72,11 +73,14 @@ __all__ = [
     "encode_count",
     "encode_count_request",
     "encode_error",
+    "encode_failure",
     "encode_reply",
     "encode_request",
 ]
 
 WIRE = "openai_responses"
+COUNT_WIRE = "openai_responses.count"
+"""The wire of its endpoint that counts the tokens of a prompt."""
 
 _ROLES: tuple[Role, ...] = ("system", "developer", "user", "assistant")
 _PART_KEYS = frozenset({"annotations", "logprobs"})
@@ -284,6 +288,10 @@ class _ItemWriter:
                 )
             case ReasoningPart(id=str()):
                 self._item(_reasoning(part))
+            case ReasoningPart() if self._is_full:  # what another provider thought
+                item = _reasoning(part)
+                del item["id"]
+                self._item(item)
             case OpaquePart() if part.wire == WIRE:
                 self._opaque(part)
             case _:
@@ -770,10 +778,18 @@ _PREFIXES = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
+def _has_refusal(output: list[Any]) -> bool:
+    return any(
+        part.get("type") == "refusal" for item in output for part in item.get("content") or ()
+    )
+
+
 def _response(
     *, model: str, reply_id: str, created: int, output: list[Any], finish: Finish | None
 ) -> dict[str, Any]:
     reason = None if finish is None else _INCOMPLETE.get(finish.reason)
+    if finish is not None and finish.reason == "refusal" and not _has_refusal(output):
+        reason = "content_filter"  # nothing else would show it
     status = "in_progress" if finish is None else "incomplete" if reason else "completed"
     usage = None if finish is None or finish.usage is None else _wire_usage(finish.usage)
     return {
@@ -842,9 +858,8 @@ class StreamEncoder:
         return begin + self._delta(delta)
 
     def error(self, error: AiexError) -> bytes:
-        """Return the event that ends a stream that failed."""
-        said = msgspec.json.decode(encode_error(error), type=dict[str, dict[str, Any]])["error"]
-        return self._event("error", **(said | {"type": "error"}))
+        """Return the events that end a stream that failed."""
+        return _failed(error, sequence=self._sequence, response=self._whole(None))
 
     def _whole(self, finish: Finish | None) -> dict[str, Any]:
         output = [item for _, item in sorted(self._output.items())]
@@ -992,6 +1007,38 @@ class StreamEncoder:
                 "response.function_call_arguments.done", **place, arguments=arguments
             )
         return data + self._event("response.output_item.done", output_index=position, item=item)
+
+
+def encode_failure(error: AiexError, *, sequence: int, reply_id: str) -> bytes:
+    """Return the events that end a stream that failed, and was not written by us.
+
+    Args:
+        error: What went wrong.
+        sequence: Number of the first of them.
+        reply_id: Identifier of the response.
+    """
+    response = _response(model="", reply_id=reply_id, created=0, output=[], finish=None)
+    for name in ("model", "created_at"):
+        del response[name]
+    return _failed(error, sequence=sequence, response=response)
+
+
+def _failed(error: AiexError, *, sequence: int, response: dict[str, Any]) -> bytes:
+    """Return the two events by which OpenAI ends a stream that failed; clients read either."""
+    said = msgspec.json.decode(encode_error(error), type=dict[str, dict[str, Any]])["error"]
+    first = {"sequence_number": sequence} | said | {"type": "error"}
+    failed = response | {
+        "status": "failed",
+        "error": {"code": said["code"], "message": said["message"]},
+    }
+    second = {
+        "type": "response.failed",
+        "sequence_number": sequence + 1,
+        "response": failed,
+    }
+    return encode_event(msgspec.json.encode(first), event="error") + encode_event(
+        msgspec.json.encode(second), event="response.failed"
+    )
 
 
 def encode_count(tokens: int) -> bytes:

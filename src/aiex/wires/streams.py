@@ -49,6 +49,11 @@ class StreamDecoder(abc.ABC):
         self.is_over = False
         self._failure: AiexError | None = None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the provider sent an error inside the stream, or what cannot be read."""
+        return self._failure is not None
+
     def feed(self, data: bytes) -> list[Delta]:
         """Return the deltas that *data* completes.
 

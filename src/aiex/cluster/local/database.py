@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,6 +89,11 @@ class Database:
     def now(self) -> int:
         """Return the time, microseconds since 1970."""
         return to_micros(self.clock.now())
+
+    def time(self) -> datetime:
+        """Return the time while the file is open."""
+        self._opened(self._reader)
+        return self.clock.now()
 
     async def open(self) -> None:
         """Open the file; created and migrated if need be."""

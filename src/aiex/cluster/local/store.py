@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -368,6 +369,10 @@ class SqliteStore:
                     missed = 0
             if not rows:
                 await self._database_changes(seen)
+
+    async def now(self) -> datetime:
+        """Return the wall time of the machine; an error where the store is not open."""
+        return self._database.time()
 
     async def info(self) -> Mapping[str, str]:
         """Return what an operator wants to know."""

@@ -26,6 +26,7 @@ from aiex.app import (
     user_name,
 )
 from aiex.core import (
+    EVERY_ROLE,
     ConfigurationError,
     Event,
     Finished,
@@ -91,7 +92,13 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def set_up(
-    asked: Globals, *, near: str | None = None, root: bool = True, strict: bool = True
+    asked: Globals,
+    *,
+    near: str | None = None,
+    root: bool = True,
+    strict: bool = True,
+    project: bool = True,
+    flags: Mapping[str, object] | None = None,
 ) -> Setup:
     """Return what a command stands on.
 
@@ -101,6 +108,8 @@ def set_up(
             the project around it is meant.
         root: Whether the project around the folder is meant, or the folder itself.
         strict: Whether a wrong setting is an error; if not, its source is left out.
+        project: Whether the settings of a project count.
+        flags: Settings that the command line sets, by key.
 
     Raises:
         ConfigurationError: A setting is wrong, or there is no folder to work in.
@@ -112,7 +121,7 @@ def set_up(
         target = Path(os.path.normpath(folder / near))
         if not target.is_relative_to(around) and target.exists():
             around = find_root(target if target.is_dir() else target.parent)
-    loaded = load(env, root=around, strict=strict)
+    loaded = load(env, root=around if project else None, flags=flags, strict=strict)
     console = Console(
         color=asked.color or loaded.settings.cli.color,
         quiet=asked.quiet,
@@ -188,12 +197,13 @@ def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
         verb=verb,
         arguments=_encoded(arguments),
-        principal=Principal(user=user_name(), interface="cli"),
+        principal=Principal(user=user_name(), interface="cli", roles=EVERY_ROLE),
         root=str(setup.root),
         deadline=None if asked.timeout is None else now + timedelta(seconds=asked.timeout),
         options=RunOptions(
             model=asked.model,
             provider=asked.provider,
+            strategy=asked.strategy,
             offline=asked.offline,
             dry_run=asked.dry_run,
             use_cache=not asked.no_cache,

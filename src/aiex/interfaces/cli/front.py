@@ -23,6 +23,7 @@ WITH_VALUE = frozenset(
         "--color",
         "--model",
         "--provider",
+        "--strategy",
         "--max-cost",
         "--max-tokens",
         "--timeout",

@@ -16,7 +16,13 @@ HELP: dict[str, str] = {
         '  create      Propose a module, or begin a project.\n'
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
+        '  key         Make, list and revoke the keys that programs use the gateway with.\n'
+        '  budget      Show and set what may be spent on models, and report what was.\n'
         '  config      Read and change the settings.\n'
+        "  serve       Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own\n"
+        '              API.\n'
+        '  events      What the gateway does, as it happens.\n'
+        '  requests    Requests that run or ran of late, in this and in other processes.\n'
         '  doctor      Say what works here, and what to do about what does not; end with 1 at a\n'
         '              problem.\n'
         '  sandbox     Show what keeps commands inside, and try to get out.\n'
@@ -32,7 +38,7 @@ HELP: dict[str, str] = {
         '  --json [=FIELDS]                Write one JSON document, or only these fields of its\n'
         '                                  data.\n'
         '  --jsonl                         Write each event as a line of JSON.\n'
-        '  --format [text|json|md|sarif|mermaid|dot]\n'
+        '  --format [text|json|md|sarif|mermaid|dot|csv]\n'
         '                                  Form of the result.\n'
         '  -q, --quiet                     Leave notices and progress out.\n'
         '  -v, --verbose                   Say more about what happens.\n'
@@ -43,6 +49,8 @@ HELP: dict[str, str] = {
         '  --yes                           Answer every question with yes.\n'
         '  --model PROVIDER:MODEL          Ask this model.\n'
         '  --provider NAME                 Ask this provider.\n'
+        '  --strategy [in_order|random|round_robin|load_balanced|local_affinity|cost|latency]\n'
+        '                                  Choose in this way among several that can answer.\n'
         '  --max-cost USD                  Spend at most this much.\n'
         '  --max-tokens N                  Let a reply have at most N tokens.  [x>=1]\n'
         '  --timeout SECONDS               Give up after SECONDS.  [x>0]\n'
@@ -254,14 +262,14 @@ HELP: dict[str, str] = {
         'Commands:\n'
         '  pull    Fetch an embedded model: one of the catalogue, or any GGUF by --url and\n'
         '          --sha256. Goes on where it was interrupted; checks the digest.\n'
-        '  test    Ask a model for one word, to see that it answers.\n'
+        '  test    Ask a model for some words: how soon the first comes, and how fast the rest.\n'
         '  update  Derive the price table anew from the installed genai-prices.\n'
         '  use     Ask this model from now on when none is named.\n'
     ),
     'model list': (
         'Usage: aiex model list [OPTIONS]\n'
         '\n'
-        '  List the providers, their models and prices.\n'
+        '  List the providers, their models, windows and prices, and how they stand.\n'
     ),
     'model pull': (
         'Usage: aiex model pull [OPTIONS] NAME\n'
@@ -276,7 +284,7 @@ HELP: dict[str, str] = {
     'model test': (
         'Usage: aiex model test [OPTIONS] [PROVIDER:MODEL]\n'
         '\n'
-        '  Ask a model for one word, to see that it answers.\n'
+        '  Ask a model for some words: how soon the first comes, and how fast the rest.\n'
     ),
     'model update': (
         'Usage: aiex model update [OPTIONS]\n'
@@ -287,6 +295,83 @@ HELP: dict[str, str] = {
         'Usage: aiex model use [OPTIONS] PROVIDER:MODEL\n'
         '\n'
         '  Ask this model from now on when none is named.\n'
+    ),
+    'key': (
+        'Usage: aiex key [OPTIONS]\n'
+        '\n'
+        '  Make, list and revoke the keys that programs use the gateway with.\n'
+        '\n'
+        'Commands:\n'
+        '  create  Make a key and print it, once: it cannot be shown again.\n'
+        '  revoke  Take no more requests with the key ID, on every node within a second.\n'
+    ),
+    'key create': (
+        'Usage: aiex key create [OPTIONS]\n'
+        '\n'
+        '  Make a key and print it, once: it cannot be shown again.\n'
+        '\n'
+        'Options:\n'
+        '  --user NAME                     Whose key it is; yours by default.\n'
+        '  --team NAME                     Team that it counts for, too.\n'
+        '  --name TEXT                     What it is for.\n'
+        '  --role [viewer|developer|operator|admin|auditor]\n'
+        '                                  What its bearer may do; several are possible.\n'
+        '                                  developer by default.\n'
+        '  --allow PROVIDER:MODEL          Model that it may ask, with * for any part; several\n'
+        '                                  are possible, all by default.\n'
+        '  --expires WHEN                  When it ends: 90d, 12h, or a UTC time such as\n'
+        '                                  2026-12-31.\n'
+        '  --requests-per-minute N         Most requests in any minute.  [x>=1]\n'
+        '  --tokens-per-minute N           Most tokens in any minute.  [x>=1]\n'
+        '  --concurrency N                 Most calls at a time.  [x>=1]\n'
+    ),
+    'key list': (
+        'Usage: aiex key list [OPTIONS]\n'
+        '\n'
+        "  List your keys; an admin sees everybody's.\n"
+    ),
+    'key revoke': (
+        'Usage: aiex key revoke [OPTIONS] ID\n'
+        '\n'
+        '  Take no more requests with the key ID, on every node within a second.\n'
+    ),
+    'budget': (
+        'Usage: aiex budget [OPTIONS]\n'
+        '\n'
+        '  Show and set what may be spent on models, and report what was.\n'
+        '\n'
+        'Commands:\n'
+        '  report  Sum what calls of models used and cost.\n'
+        '  set     Let at most AMOUNT US dollars be spent in each period; none removes a budget.\n'
+    ),
+    'budget report': (
+        'Usage: aiex budget report [OPTIONS]\n'
+        '\n'
+        '  Sum what calls of models used and cost.\n'
+        '\n'
+        'Options:\n'
+        '  --by [provider|model|user|team|key|day]\n'
+        '                                  What to sum by; provider by default.\n'
+        '  --since WHEN                    Begin at: 7d, 12h, or a UTC time such as 2026-11-01;\n'
+        '                                  by default the first of this month.\n'
+        '  --until WHEN                    End before; now by default.\n'
+        '  --csv                           The same as --format csv.\n'
+    ),
+    'budget set': (
+        'Usage: aiex budget set [OPTIONS] AMOUNT|none\n'
+        '\n'
+        '  Let at most AMOUNT US dollars be spent in each period; none removes a budget.\n'
+        '\n'
+        'Options:\n'
+        '  --scope SCOPE           Whose budget: all, user:NAME, team:NAME, key:ID, provider:NAME\n'
+        '                          or model:PROVIDER:MODEL; * as a name is a budget for each. all\n'
+        '                          by default.\n'
+        '  --per [day|week|month]  Period of the calendar, in UTC; month by default.\n'
+    ),
+    'budget show': (
+        'Usage: aiex budget show [OPTIONS]\n'
+        '\n'
+        "  Show your budgets, and what is left of them; an admin sees everybody's.\n"
     ),
     'config': (
         'Usage: aiex config [OPTIONS]\n'
@@ -358,6 +443,70 @@ HELP: dict[str, str] = {
         '\n'
         'Options:\n'
         '  --origin  Show all of them, and where each was set.\n'
+    ),
+    'serve': (
+        'Usage: aiex serve [OPTIONS]\n'
+        '\n'
+        "  Serve models to clients of OpenAI's and Anthropic's APIs, and Aiex's own API.\n"
+        '\n'
+        '  Listens on this machine only, unless told otherwise, and asks for a token even there:\n'
+        '  it is in a file that only you can read, which is named at the start. Ends at SIGTERM\n'
+        '  or Ctrl-C, once the requests that run then have ended.\n'
+        '\n'
+        'Options:\n'
+        '  --host ADDRESS  Address to listen at.\n'
+        '  --port N        Port; 0 for a free one.  [0<=x<=65535]\n'
+        '  --socket PATH   Listen at a Unix socket instead of an address.\n'
+        '  --workers N     Processes that serve.  [1<=x<=256]\n'
+        '  --cert FILE     TLS certificate and its chain, PEM.\n'
+        '  --key FILE      Key of the certificate, PEM.\n'
+    ),
+    'events': (
+        'Usage: aiex events [OPTIONS] COMMAND [ARGS]...\n'
+        '\n'
+        '  What the gateway does, as it happens.\n'
+        '\n'
+        'Commands:\n'
+        '  tail  Show what is published from now on, in all processes of this machine or, with\n'
+        '        AIEX_SERVER, of that server: requests, calls of models, limits, breakers, keys.\n'
+    ),
+    'events tail': (
+        'Usage: aiex events tail [OPTIONS] [PATTERN]\n'
+        '\n'
+        '  Show what is published from now on, in all processes of this machine or, with\n'
+        '  AIEX_SERVER, of that server: requests, calls of models, limits, breakers, keys.\n'
+        '\n'
+        'Options:\n'
+        '  --count N  End after N events; Ctrl-C ends it in any case.  [x>=1]\n'
+    ),
+    'requests': (
+        'Usage: aiex requests [OPTIONS]\n'
+        '\n'
+        '  Requests that run or ran of late, in this and in other processes.\n'
+        '\n'
+        'Commands:\n'
+        '  attach  Show a request from its beginning, as the command that made it would, and go\n'
+        '          on until it ends. Ctrl-C leaves it running.\n'
+        '  cancel  Stop a request, in whatever process it runs.\n'
+    ),
+    'requests attach': (
+        'Usage: aiex requests attach [OPTIONS] ID\n'
+        '\n'
+        '  Show a request from its beginning, as the command that made it would, and go on until\n'
+        '  it ends. Ctrl-C leaves it running.\n'
+        '\n'
+        'Options:\n'
+        '  --after N  Leave out its first N events.  [x>=0]\n'
+    ),
+    'requests cancel': (
+        'Usage: aiex requests cancel [OPTIONS] ID\n'
+        '\n'
+        '  Stop a request, in whatever process it runs.\n'
+    ),
+    'requests list': (
+        'Usage: aiex requests list [OPTIONS]\n'
+        '\n'
+        '  List requests, newest first.\n'
     ),
     'doctor': (
         'Usage: aiex doctor [OPTIONS]\n'
@@ -497,4 +646,4 @@ HELP: dict[str, str] = {
         '  Print which Aiex this is.\n'
     ),
 }
-NEEDS_NOUN = frozenset(['', 'create', 'gen'])
+NEEDS_NOUN = frozenset(['', 'create', 'events', 'gen'])

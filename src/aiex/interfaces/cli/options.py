@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,9 +14,13 @@ from aiex.core import UsageError, nearest
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-__all__ = ["Format", "Globals", "Group", "Leaf", "Micros"]
+__all__ = ["Format", "Globals", "Group", "Leaf", "Micros", "Until"]
 
-Format = Literal["text", "json", "md", "sarif", "mermaid", "dot"]
+_STRATEGIES = (
+    *("in_order", "random", "round_robin", "load_balanced", "local_affinity", "cost", "latency"),
+)
+
+Format = Literal["text", "json", "md", "sarif", "mermaid", "dot", "csv"]
 
 
 class Globals(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +40,7 @@ class Globals(msgspec.Struct, frozen=True, kw_only=True):
         yes: Whether to answer every question with yes.
         model: Model that was named.
         provider: Provider that was named.
+        strategy: Strategy that chooses among several that can answer.
         max_cost: Most micro-dollars that the request may cost.
         max_tokens: Most tokens of a reply.
         timeout: Seconds that the request may take.
@@ -56,6 +62,7 @@ class Globals(msgspec.Struct, frozen=True, kw_only=True):
     yes: bool = False
     model: str | None = None
     provider: str | None = None
+    strategy: str | None = None
     max_cost: int | None = None
     max_tokens: int | None = None
     timeout: float | None = None
@@ -95,6 +102,30 @@ class Micros(click.ParamType[int]):
         return int(amount * 1_000_000)
 
 
+_LENGTHS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+class Until(click.ParamType[datetime]):
+    """A time to come: how long from now, or a date or time in UTC."""
+
+    name = "when"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        """Return the aware UTC time that *value* means."""
+        if isinstance(value, datetime):
+            return value
+        text = str(value)
+        try:
+            if text[-1:] in _LENGTHS and text[:-1].isdecimal():
+                return datetime.now(UTC) + timedelta(seconds=int(text[:-1]) * _LENGTHS[text[-1]])
+            at = datetime.fromisoformat(text)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no time, such as 90d, 12h or 2026-12-31", param, ctx)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
 def _options() -> list[click.Parameter]:
     """Return the global options, each `None` where it was not given."""
 
@@ -122,7 +153,7 @@ def _options() -> list[click.Parameter]:
         flag("--jsonl", help="Write each event as a line of JSON."),
         value(
             "--format",
-            type=click.Choice(["text", "json", "md", "sarif", "mermaid", "dot"]),
+            type=click.Choice(["text", "json", "md", "sarif", "mermaid", "dot", "csv"]),
             help="Form of the result.",
         ),
         flag("-q", "--quiet", help="Leave notices and progress out."),
@@ -133,6 +164,11 @@ def _options() -> list[click.Parameter]:
         flag("--yes", help="Answer every question with yes."),
         value("--model", type=str, metavar="PROVIDER:MODEL", help="Ask this model."),
         value("--provider", type=str, metavar="NAME", help="Ask this provider."),
+        value(
+            "--strategy",
+            type=click.Choice(_STRATEGIES),
+            help="Choose in this way among several that can answer.",
+        ),
         value("--max-cost", type=Micros(), metavar="USD", help="Spend at most this much."),
         value(
             "--max-tokens",

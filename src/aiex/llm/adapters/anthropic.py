@@ -14,8 +14,8 @@ from aiex.core import (
     ModelCall,
     ModelNotFoundError,
 )
-from aiex.llm.adapters.http import Upstream, UpstreamAdapter, no_key
-from aiex.llm.ports import ModelInfo, Timeouts
+from aiex.llm.adapters.http import Upstream, UpstreamAdapter, flattened, no_key
+from aiex.llm.ports import Heard, ModelInfo, Timeouts
 from aiex.wires import anthropic_messages
 
 __all__ = ["AnthropicAdapter"]
@@ -23,6 +23,11 @@ __all__ = ["AnthropicAdapter"]
 _VERSION = "2023-06-01"
 _PAGE = 1000
 _MAX_PAGES = 20
+_HEADERS = frozenset({"anthropic-version", "anthropic-beta"})
+_PATHS = {
+    anthropic_messages.WIRE: "/v1/messages",
+    anthropic_messages.COUNT_WIRE: "/v1/messages/count_tokens",
+}
 
 
 class _Model(msgspec.Struct):
@@ -75,12 +80,39 @@ class AnthropicAdapter(UpstreamAdapter):
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
-        return self._upstream.stream(
+        return flattened(self.batches(call, timeouts=timeouts))
+
+    def batches(
+        self, call: ModelCall, *, timeouts: Timeouts
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Yield the reply's deltas as they were read; see `llm.ports.Batching`."""
+        return self._upstream.batches(
             "/v1/messages",
             anthropic_messages.encode_request(call),
             decoder=anthropic_messages.StreamDecoder(),
             decode_reply=anthropic_messages.decode_reply,
             timeouts=timeouts,
+        )
+
+    def forwards(self, wire: str) -> bool:
+        """Return whether bodies of *wire* can go to the provider as they are."""
+        return wire in _PATHS
+
+    def forward(
+        self,
+        wire: str,
+        body: bytes,
+        *,
+        headers: Sequence[tuple[str, str]],
+        timeouts: Timeouts,
+        heard: Heard | None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of the answer; see `llm.ports.Forwarding.forward`."""
+        kept = {name: value for name, value in headers if name in _HEADERS}
+        if self._betas and "anthropic-beta" in kept:
+            kept["anthropic-beta"] += f",{self._betas}"
+        return self._upstream.forward(
+            _PATHS[wire], body, headers=kept, timeouts=timeouts, heard=heard
         )
 
     async def models(self) -> Sequence[ModelInfo]:

@@ -6,11 +6,14 @@ that is what stops the provider's work and its bill.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import io
 import ipaddress
 import logging
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -18,6 +21,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import aiohttp
 import anyio
 import msgspec
+import yarl
 
 from aiex.core import (
     AiexError,
@@ -30,7 +34,7 @@ from aiex.core import (
     ProviderError,
     redacted,
 )
-from aiex.llm.ports import Timeouts
+from aiex.llm.ports import Heard, Timeouts
 from aiex.wires import UNREADABLE, RateLimit, StreamDecoder, deltas_of, rate_limits
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "Upstream",
     "UpstreamAdapter",
     "bearer",
+    "flattened",
     "no_key",
 ]
 
@@ -48,7 +53,10 @@ MAX_REPLY_BYTES = 256 * 1024 * 1024
 _MAX_ERROR_BYTES = 256 * 1024
 _LARGE_BODY_BYTES = 1024 * 1024
 _DRAIN_SECONDS = 0.1
+_DNS_SECONDS = 60
+_MOST_URLS = 64
 _REDACTED = "[key]"
+_NO_HEADERS: Mapping[str, str] = {}
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,6 +71,16 @@ class ErrorDecoder(Protocol):
         """Return the error that *body* and *headers*, names in lower case, tell of."""
 
 
+async def flattened(
+    batches: AsyncGenerator[Sequence[Delta], None],
+) -> AsyncGenerator[Delta, None]:
+    """Yield the deltas of *batches* one by one."""
+    async with aclosing(batches):
+        async for batch in batches:
+            for delta in batch:
+                yield delta
+
+
 def no_key() -> str | None:
     """Return `None`: the key of a provider that wants none."""
     return None
@@ -73,40 +91,82 @@ def bearer(key: str | None) -> Mapping[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-class _Patience:
-    """How long the next wait may be, so that keep-alives and a slow reader do not count."""
+class _Watch:
+    """Breaks an exchange off that takes too long: one timer, which is set again only when it rings.
+
+    Keep-alives do not count as progress, and the time in which nobody reads does not count at all.
+
+    Args:
+        timeouts: How long to wait for what.
+        provider: Name of the provider, for errors.
+
+    Attributes:
+        error: Why the exchange was broken off; `None` if it was not.
+    """
 
     def __init__(self, timeouts: Timeouts, provider: str) -> None:
         self._timeouts = timeouts
         self._provider = provider
+        self._loop = asyncio.get_running_loop()
+        self._since = self._loop.time()
+        self._ends_at = self._since + timeouts.total
         self._left = timeouts.first_token
         self._has_begun = False
-        self._ends_at = anyio.current_time() + timeouts.total
+        self._is_waiting = True
+        self._response: aiohttp.ClientResponse | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.error: AiexError | None = None
+
+    @property
+    def due(self) -> float:
+        """When (by the loop's clock) the present wait has taken too long."""
+        return min(self._since + self._left, self._ends_at)
+
+    def begin(self, response: aiohttp.ClientResponse) -> None:
+        """Watch over the body of *response* from now on."""
+        self._response = response
+        self.rest()
+        self._set(self._loop.time() + self._left)
+
+    def wait(self) -> None:
+        """Count the time from now on."""
+        self._since = self._loop.time()
+        self._is_waiting = True
+
+    def rest(self) -> None:
+        """Do not count the time until the next `wait`."""
+        self._is_waiting = False
+        self._left -= self._loop.time() - self._since
 
     def progress(self) -> None:
         """Note that something was generated."""
-        self._has_begun = True
         self._left = self._timeouts.between_chunks
+        if not self._has_begun:
+            self._has_begun = True
+            self._set(self._loop.time() + self._left)  # which may be sooner than it was set for
 
-    async def wait(self, step: Awaitable[T]) -> T:
-        """Return what *step* gives.
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-        Raises:
-            OverloadedError: The first token did not come in time.
-            IncompleteStreamError: The stream stalled.
-            DeadlineError: The whole call takes too long.
-        """
-        begun_at = anyio.current_time()
-        is_last = self._ends_at - begun_at <= self._left
-        scope = anyio.CancelScope(deadline=min(self._ends_at, begun_at + self._left))
-        with scope:
-            result = await step
-            self._left -= anyio.current_time() - begun_at
-            return result
-        raise self._error(is_last=is_last)
+    def _ring(self) -> None:
+        now = self._loop.time()
+        due = self.due if self._is_waiting else min(now + self._left, self._ends_at)
+        if now < due:
+            self._set(due)
+            return
+        self.error = self.reason()
+        if self._response is not None:
+            _abort(self._response)
 
-    def _error(self, *, is_last: bool) -> AiexError:
-        if is_last:
+    def _set(self, at: float) -> None:
+        self.stop()
+        self._timer = self._loop.call_at(min(at, self._ends_at), self._ring)
+
+    def reason(self) -> AiexError:
+        """Return the error of a wait that has taken too long."""
+        if self._ends_at <= self._since + self._left:
             seconds = self._timeouts.total
             return DeadlineError(f"{self._provider} did not finish within {seconds:g} s")
         if self._has_begun:
@@ -116,9 +176,11 @@ class _Patience:
                 provider=self._provider,
             )
         seconds = self._timeouts.first_token
-        return OverloadedError(
+        late = OverloadedError(
             f"{self._provider} sent no token within {seconds:g} s", provider=self._provider
         )
+        late.may_be_billed = True
+        return late
 
 
 class Upstream:
@@ -170,6 +232,7 @@ class Upstream:
         self._max_reply_bytes = max_reply_bytes
         self._reuses_connections = reuses_connections
         self._session: aiohttp.ClientSession | None = None
+        self._urls: dict[str, yarl.URL] = {}
         self.rate_limits: tuple[RateLimit, ...] = ()
 
     @property
@@ -182,7 +245,10 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=not self._reuses_connections),
+            # How many calls may run at once is for the limits to say, not for the pool.
+            connector=aiohttp.TCPConnector(
+                limit=0, ttl_dns_cache=_DNS_SECONDS, force_close=not self._reuses_connections
+            ),
             timeout=aiohttp.ClientTimeout(total=None),
             # A compressed stream would come in lumps.
             headers={"Accept-Encoding": "identity", "User-Agent": "aiex"},
@@ -210,19 +276,17 @@ class Upstream:
             LimitError: The answer says that a limit or budget is used up.
             DeadlineError: It took longer than `timeouts.total`.
         """
-        whole = Timeouts(connect=timeouts.connect, first_token=timeouts.total, total=timeouts.total)
-        patience = _Patience(whole, self._provider)
         key = self._api_key()
-        response = None
+        exchange = None
         try:
-            response = await patience.wait(self._send(method, path, body, key, timeouts))
-            return await patience.wait(self._read_all(response))
+            exchange = await self._open(method, path, body, key=key, timeouts=_whole(timeouts))
+            return await exchange.rest()
         except AiexError as error:
             self._redact(error, key)
             raise
         finally:
-            if response is not None and not response.content.at_eof():
-                _abort(response)
+            if exchange is not None:
+                exchange.close()
 
     async def read(
         self, path: str, kind: type[T], *, timeouts: Timeouts, body: bytes | None = None
@@ -269,120 +333,186 @@ class Upstream:
             LimitError: The same, when a limit or budget was the reason.
             DeadlineError: It took longer than `timeouts.total`.
         """
-        patience = _Patience(timeouts, self._provider)
+        batches = self.batches(
+            path, body, decoder=decoder, decode_reply=decode_reply, timeouts=timeouts
+        )
+        async with aclosing(flattened(batches)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def batches(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        decoder: StreamDecoder,
+        decode_reply: Callable[[bytes], ModelReply],
+        timeouts: Timeouts,
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Yield what `stream` yields, together what was read together."""
         key = self._api_key()
-        response = None
+        exchange = None
         try:
-            response = await patience.wait(self._send("POST", path, body, key, timeouts))
-            if response.content_type == "application/json":
-                reply = decode_reply(await patience.wait(self._read_all(response)))
-                for delta in deltas_of(reply):
-                    yield delta
+            exchange = await self._open("POST", path, body, key=key, timeouts=timeouts)
+            if exchange.is_document:
+                yield deltas_of(decode_reply(await exchange.rest()))
                 return
-            received = 0
             while not decoder.is_over:
-                data = await patience.wait(self._read_some(response))
+                data = await exchange.read()
                 if not data:
                     break
-                received += len(data)
-                if received > self._max_reply_bytes:
-                    raise self._too_large()
                 deltas = decoder.feed(data)
-                for delta in deltas:
-                    yield delta
                 if deltas:
-                    patience.progress()
-            for delta in decoder.end():
-                yield delta
-            await self._drain(response)
+                    yield deltas
+                    exchange.progress()
+            if deltas := decoder.end():
+                yield deltas
+            await exchange.drain()
         except AiexError as error:
             self._redact(error, key)
             raise
         finally:
-            if response is not None and not response.content.at_eof():
-                _abort(response)
+            if exchange is not None:
+                exchange.close()
+
+    async def forward(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        heard: Heard | None = None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of the answer to a POST as they are read.
+
+        Args:
+            path: Path below the base address.
+            body: Body of the request, JSON.
+            headers: Headers beside those of every call; they win.
+            timeouts: How long to wait for what.
+            heard: What whoever reads the bytes finds in them; `None` for an answer that is not
+                a stream, which comes whole.
+
+        Raises:
+            ProviderError: The answer is not 2xx, or cannot be had.
+            LimitError: The same, when a limit or budget was the reason.
+            IncompleteStreamError: The stream stalled.
+            DeadlineError: It took longer than `timeouts.total`.
+        """
+        key = self._api_key()
+        exchange = None
+        waits = timeouts if heard is not None else _whole(timeouts)
+        try:
+            exchange = await self._open(
+                "POST", path, body, key=key, timeouts=waits, headers=headers
+            )
+            if heard is None:
+                yield await exchange.rest()
+                return
+            seen = heard.progress
+            while data := await exchange.read():
+                yield data
+                if heard.is_over:
+                    await exchange.drain()
+                    return
+                if heard.progress != seen:
+                    seen = heard.progress
+                    exchange.progress()
+        except AiexError as error:
+            self._redact(error, key)
+            raise
+        finally:
+            if exchange is not None:
+                exchange.close()
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        key: str | None,
+        timeouts: Timeouts,
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> _Exchange:
+        """Send a request and return its answer once the head of a 2xx one has come."""
+        watch = _Watch(timeouts, self._provider)
+        limit = asyncio.timeout_at(watch.due)
+        try:
+            async with limit:
+                response = await self._send(
+                    method, path, body, key=key, headers=headers, timeouts=timeouts
+                )
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise watch.reason() from None
+        return _Exchange(response, watch, provider=self._provider, max_bytes=self._max_reply_bytes)
 
     async def _send(
-        self, method: str, path: str, body: bytes | None, key: str | None, timeouts: Timeouts
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        key: str | None,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError(f"{type(self).__name__} is used before it is entered")
-        headers = dict(self._headers(key))
-        if self._login is not None and "Authorization" not in headers:
+        sent = {**self._headers(key), **headers}
+        if self._login is not None and "Authorization" not in sent:
             login = self._login if ":" in self._login else f"{self._login}:"
-            headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+            sent["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         # aiohttp warns of large bytes, and reads a file piece by piece.
         data = io.BytesIO(body) if body and len(body) > _LARGE_BODY_BYTES else body
         try:
             response = await self._session.request(
                 method,
-                self._base_url + path,
+                self._url(path),
                 data=data,
-                headers=headers,
+                headers=sent,
                 allow_redirects=False,  # a key goes to the address that it was given for
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
+                timeout=_client_timeout(timeouts.connect),
             )
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error, timeouts) from error
-        said = {name.lower(): value for name, value in response.headers.items()}
-        self.rate_limits = rate_limits(said) or self.rate_limits
-        if response.ok and response.status < 300:
+        if any("ratelimit" in name.lower() for name in response.headers):
+            self.rate_limits = rate_limits(_lowered(response)) or self.rate_limits
+        if 200 <= response.status < 300:
             return response
+        reason = await self._read_error(response)
+        _log.info("%s answered %d", self._provider, response.status)
+        raise self._decode_error(
+            response.status, _lowered(response), reason, provider=self._provider
+        )
+
+    def _url(self, path: str) -> yarl.URL:
+        url = self._urls.get(path)
+        if url is None:
+            url = yarl.URL(self._base_url + path, encoded="%" in path)
+            if len(self._urls) < _MOST_URLS:
+                self._urls[path] = url
+        return url
+
+    async def _read_error(self, response: aiohttp.ClientResponse) -> bytes:
+        """Return the beginning of a body that says what went wrong."""
+        pieces: list[bytes] = []
+        size = 0
         try:
-            reason = await self._read_all(response, limit=_MAX_ERROR_BYTES)
+            while size < _MAX_ERROR_BYTES and (data := await response.content.readany()):
+                pieces.append(data)
+                size += len(data)
+        except (aiohttp.ClientError, OSError):
+            pass  # the status says enough
         finally:
             if not response.content.at_eof():
                 _abort(response)
-        _log.info("%s answered %d", self._provider, response.status)
-        raise self._decode_error(response.status, said, reason, provider=self._provider)
-
-    async def _read_some(self, response: aiohttp.ClientResponse) -> bytes:
-        try:
-            return await response.content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            _log.debug("the connection to %s broke: %s", self._provider, error)
-            return b""  # the decoder knows whether this was the end
-
-    async def _read_all(
-        self, response: aiohttp.ClientResponse, *, limit: int | None = None
-    ) -> bytes:
-        """Return the whole body; one that is longer than *limit* is cut there."""
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            try:
-                data = await response.content.readany()
-            except (aiohttp.ClientError, OSError) as error:
-                if limit is not None:
-                    break
-                raise OverloadedError(
-                    f"the connection to {self._provider} broke in the middle of its answer",
-                    provider=self._provider,
-                ) from error
-            if not data:
-                break
-            pieces.append(data)
-            size += len(data)
-            if limit is not None and size >= limit:
-                break
-            if size > self._max_reply_bytes:
-                raise self._too_large()
-        return b"".join(pieces)[:limit]
-
-    async def _drain(self, response: aiohttp.ClientResponse) -> None:
-        """Read what stands after the terminal marker, so that the connection can be used again."""
-        with anyio.move_on_after(_DRAIN_SECONDS):
-            while await self._read_some(response):
-                pass
-
-    def _too_large(self) -> OverloadedError:
-        return OverloadedError(
-            f"the answer of {self._provider} is larger than {self._max_reply_bytes} bytes",
-            transient=False,
-            provider=self._provider,
-        )
+        return b"".join(pieces)[:_MAX_ERROR_BYTES]
 
     def _unreachable(self, error: Exception, timeouts: Timeouts) -> ProviderError:
         where = f"{self._provider} at {self._base_url}"
@@ -390,13 +520,17 @@ class Upstream:
             return ProviderError(
                 f"{where} shows a certificate that is not trusted", provider=self._provider
             )
+        was_sent = False
         if isinstance(error, TimeoutError):
             message = f"{where} did not take the connection within {timeouts.connect:g} s"
         elif isinstance(error, aiohttp.ClientConnectorError):
             message = f"{where} cannot be reached: {error.os_error.strerror or error.os_error}"
         else:
             message = f"{where} closed the connection without an answer"
-        return OverloadedError(message, provider=self._provider)
+            was_sent = True
+        broken = OverloadedError(message, provider=self._provider)
+        broken.may_be_billed = was_sent
+        return broken
 
     def _redact(self, error: AiexError, key: str | None) -> None:
         """Take our key out of what the provider said; some repeat it."""
@@ -405,6 +539,77 @@ class Upstream:
             error.args = (error.message,)
         if isinstance(error, ProviderError) and error.provider is None:
             error.provider = self._provider
+
+
+class _Exchange:
+    """An answer whose head has come. Closed in the end, whatever happened."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, watch: _Watch, *, provider: str, max_bytes: int
+    ) -> None:
+        self._response = response
+        self._content = response.content
+        self._watch = watch
+        self._provider = provider
+        self._max_bytes = max_bytes
+        self._received = 0
+        self.progress = watch.progress
+        watch.begin(response)
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the answer is one JSON document, from a server that does not stream."""
+        return self._response.content_type == "application/json"
+
+    async def read(self, *, is_whole_needed: bool = False) -> bytes:
+        """Return the next bytes; `b""` at the end, or where the connection broke.
+
+        Args:
+            is_whole_needed: Whether a connection that broke is an error, because nothing in the
+                bytes themselves tells of it.
+        """
+        self._watch.wait()
+        try:
+            data = await self._content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            _log.debug("the connection to %s broke: %s", self._provider, error)
+            if is_whole_needed and self._watch.error is None:
+                raise OverloadedError(
+                    f"the connection to {self._provider} broke in the middle of its answer",
+                    provider=self._provider,
+                ) from error
+            data = b""
+        self._watch.rest()
+        if not data and self._watch.error is not None:
+            raise self._watch.error
+        self._received += len(data)
+        if self._received > self._max_bytes:
+            raise OverloadedError(
+                f"the answer of {self._provider} is larger than {self._max_bytes} bytes",
+                transient=False,
+                provider=self._provider,
+            )
+        return data
+
+    async def rest(self) -> bytes:
+        """Return the whole body."""
+        pieces: list[bytes] = []
+        while data := await self.read(is_whole_needed=True):
+            pieces.append(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def drain(self) -> None:
+        """Read what stands after the terminal marker, so that the connection can be used again."""
+        if not self._content.at_eof():
+            with anyio.move_on_after(_DRAIN_SECONDS):
+                while await self.read():
+                    pass
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if something is still under way on it."""
+        self._watch.stop()
+        if not self._content.at_eof():
+            _abort(self._response)
 
 
 class UpstreamAdapter:
@@ -447,6 +652,25 @@ class UpstreamAdapter:
         trace: TracebackType | None,
     ) -> None:
         await self._upstream.__aexit__(kind, error, trace)
+
+
+def _whole(timeouts: Timeouts) -> Timeouts:
+    """Return *timeouts* for an answer that comes in one piece, of which nothing shows progress."""
+    return Timeouts(
+        connect=timeouts.connect,
+        first_token=timeouts.total,
+        between_chunks=timeouts.total,
+        total=timeouts.total,
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
+
+
+def _lowered(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def _abort(response: aiohttp.ClientResponse) -> None:

@@ -9,13 +9,22 @@ from urllib.parse import quote
 import msgspec
 
 from aiex.core import Delta, Embedding, ModelCall, ModelNotFoundError
-from aiex.llm.adapters.http import Upstream, UpstreamAdapter, no_key
-from aiex.llm.ports import ModelInfo, Timeouts
+from aiex.llm.adapters.http import Upstream, UpstreamAdapter, flattened, no_key
+from aiex.llm.ports import Heard, ModelInfo, Timeouts
 from aiex.wires import openai_chat, openai_embeddings, openai_responses
 from aiex.wires.openai_chat import Dialect
 from aiex.wires.openai_errors import decode_error
 
 __all__ = ["OpenAIAdapter"]
+
+_OPENAI = "https://api.openai.com/v1"
+_HEADERS = frozenset({"openai-beta"})
+_PATHS = {
+    openai_chat.WIRE: "/chat/completions",
+    openai_responses.WIRE: "/responses",
+    openai_embeddings.WIRE: "/embeddings",
+    openai_responses.COUNT_WIRE: "/responses/input_tokens",
+}
 
 
 class _Model(msgspec.Struct):
@@ -47,7 +56,7 @@ class OpenAIAdapter(UpstreamAdapter):
         self,
         *,
         api_key: Callable[[], str | None] = no_key,
-        base_url: str = "https://api.openai.com/v1",
+        base_url: str = _OPENAI,
         provider: str = "openai",
         api: Literal["chat", "responses"] = "chat",
         dialect: Dialect | None = None,
@@ -58,6 +67,16 @@ class OpenAIAdapter(UpstreamAdapter):
         self._api = api
         self._dialect = dialect or Dialect()
         self._counts_tokens = counts_tokens
+        # An imitator has the wire that it is called by; OpenAI has all of its own.
+        ours = openai_responses.WIRE if api == "responses" else openai_chat.WIRE
+        wires = {ours, openai_embeddings.WIRE}
+        if base_url == _OPENAI:
+            wires |= _PATHS.keys()
+        if counts_tokens:
+            wires.add(openai_responses.COUNT_WIRE)
+        if self._dialect != Dialect():
+            wires.discard(openai_chat.WIRE)  # what it calls otherwise has to be written anew
+        self._paths = {wire: _PATHS[wire] for wire in wires}
         upstream = Upstream(
             base_url,
             provider=provider,
@@ -69,20 +88,48 @@ class OpenAIAdapter(UpstreamAdapter):
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
+        return flattened(self.batches(call, timeouts=timeouts))
+
+    def batches(
+        self, call: ModelCall, *, timeouts: Timeouts
+    ) -> AsyncGenerator[Sequence[Delta], None]:
+        """Yield the reply's deltas as they were read; see `llm.ports.Batching`."""
         if self._api == "responses":
-            return self._upstream.stream(
+            return self._upstream.batches(
                 "/responses",
                 openai_responses.encode_request(call),
                 decoder=openai_responses.StreamDecoder(),
                 decode_reply=openai_responses.decode_reply,
                 timeouts=timeouts,
             )
-        return self._upstream.stream(
+        return self._upstream.batches(
             "/chat/completions",
             openai_chat.encode_request(call, dialect=self._dialect),
             decoder=openai_chat.StreamDecoder(),
             decode_reply=openai_chat.decode_reply,
             timeouts=timeouts,
+        )
+
+    def forwards(self, wire: str) -> bool:
+        """Return whether bodies of *wire* can go to the server as they are."""
+        return wire in self._paths
+
+    def forward(
+        self,
+        wire: str,
+        body: bytes,
+        *,
+        headers: Sequence[tuple[str, str]],
+        timeouts: Timeouts,
+        heard: Heard | None,
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of the answer; see `llm.ports.Forwarding.forward`."""
+        return self._upstream.forward(
+            self._paths[wire],
+            body,
+            headers={name: value for name, value in headers if name in _HEADERS},
+            timeouts=timeouts,
+            heard=heard,
         )
 
     async def models(self) -> Sequence[ModelInfo]:

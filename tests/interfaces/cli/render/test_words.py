@@ -17,6 +17,7 @@ from aiex.core import (
     DoctorCheck,
     DoctorResult,
     Finished,
+    HealthView,
     KnownModelView,
     ModelResult,
     ModelView,
@@ -257,3 +258,53 @@ def test_a_dry_test_of_a_model_says_what_it_would_cost(capsys: pytest.CaptureFix
     shown = _shown(model, ModelResult(action="test", estimates=(ESTIMATE,)), capsys)
 
     assert shown == "would send 10 tokens to openai:gpt-5, reply up to 20: at most $0.000005\n"
+
+
+def test_a_model_that_is_left_alone_says_since_when_and_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    since = datetime(2026, 11, 25, 9, 30, 5, tzinfo=UTC)
+    stopped = HealthView(state="open", reason="rate_limit", since=since, until=since)
+    busy = HealthView(state="half_open", reason="overloaded", since=since, in_flight=3)
+    result = ModelResult(
+        action="list",
+        providers=(
+            ProviderView(
+                name="big",
+                node="shelf",
+                health=busy,
+                models=(
+                    ModelView(name="big:tiny", health=stopped),
+                    ModelView(name="big:well", health=HealthView(in_flight=2, first_token_ms=80)),
+                ),
+            ),
+        ),
+        aliases={"fast": (("big:tiny", "big:well"), ("local:small",))},
+        strategy="load_balanced",
+    )
+
+    assert _shown(model, result, capsys).splitlines() == [
+        "big  on shelf",
+        "  half-open since 09:30:05 UTC: overloaded  3 in flight",
+        "  big:tiny  open since 09:30:05 UTC: rate_limit",
+        "  big:well  2 in flight  first token in 80 ms",
+        "fast stands for big:tiny or big:well, then local:small",
+        "chosen by load_balanced",
+    ]
+
+
+def test_a_test_of_a_model_says_how_fast_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    result = ModelResult(
+        action="test",
+        name="a:b",
+        text="one two",
+        ms=900,
+        first_token_ms=400,
+        tokens_per_second=31.5,
+    )
+
+    assert _shown(model, result, capsys).splitlines() == [
+        "a:b answered in 900 ms: one two",
+        "  first token in 400 ms",
+        "  31.5 tokens/s",
+    ]

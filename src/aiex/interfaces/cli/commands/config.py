@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 import msgspec
 
-from aiex.app import KeyStore, all_settings, set_user, user_file
+from aiex.app import KeyStore, set_user, user_file, values_of
 from aiex.core import NotFoundError, UsageError, nearest
 from aiex.interfaces.cli.completing import settings
 from aiex.interfaces.cli.drive import Setup, answer, set_up
@@ -22,24 +21,20 @@ _LONGEST_KEY = 64 * 1024
 
 
 def _views(setup: Setup) -> list[SettingView]:
-    tree = setup.loaded.settings
-    views = []
-    for setting in all_settings():
-        branch, _, name = setting.key.partition(".")
-        value: Any = getattr(getattr(tree, branch), name)
-        views.append(
-            SettingView(
-                key=setting.key,
-                value=setup.redact.data(msgspec.Raw(msgspec.json.encode(value))),
-                origin=setup.loaded.origins.get(setting.key, "default"),
-                takes=setting.type,
-                variable=setting.variable,
-                user_only=setting.user_only,
-                narrows=setting.narrows,
-                description=setting.description,
-            )
+    return [
+        SettingView(
+            key=key,
+            value=setup.redact.data(msgspec.Raw(msgspec.json.encode(value))),
+            origin=origin,
+            takes=setting.type,
+            variable=setting.variable,
+            user_only=setting.user_only,
+            narrows=setting.narrows,
+            description=setting.description,
+            inside=tuple(below.key for below in setting.inside),
         )
-    return views
+        for key, setting, value, origin in values_of(setup.loaded)
+    ]
 
 
 @click.pass_obj
@@ -76,13 +71,15 @@ def _get(asked: Globals, /, key: str) -> int:
 def _set(asked: Globals, /, key: str, value: str) -> int:
     setup = set_up(asked, strict=False)  # what is wrong may be what is being set right
     file = set_user(setup.env, key, value, dry=asked.dry_run)
-    now = [view for view in _views(set_up(asked, strict=False)) if view.key == key]
+    table = ".".join(key.split(".")[:2])
+    now = [view for view in _views(set_up(asked, strict=False)) if view.key in {key, table}]
     result = ConfigResult(
         action="set",
         settings=now,
         file=str(file),
         written=not asked.dry_run,
         given=setup.redact(value),
+        key=key,
     )
     return answer(setup, "config set", result)
 

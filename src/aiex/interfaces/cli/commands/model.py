@@ -26,7 +26,11 @@ command = Group(
     default="list",
     help="List, fetch, choose and test models.",
     commands=[
-        Leaf("list", callback=_model, help="List the providers, their models and prices."),
+        Leaf(
+            "list",
+            callback=_model,
+            help="List the providers, their models, windows and prices, and how they stand.",
+        ),
         Leaf(
             "pull",
             callback=_model,
@@ -47,7 +51,7 @@ command = Group(
         Leaf(
             "test",
             callback=_model,
-            help="Ask a model for one word, to see that it answers.",
+            help="Ask a model for some words: how soon the first comes, and how fast the rest.",
             params=[click.Argument(["name"], required=False, metavar="[PROVIDER:MODEL]")],
         ),
         Leaf(

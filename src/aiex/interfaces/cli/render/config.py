@@ -33,6 +33,7 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
         user_only: Whether a project's files may not set it.
         narrows: Whether a project's files may only narrow it.
         description: What it means.
+        inside: For a table, what may stand in it.
     """
 
     key: str
@@ -43,6 +44,7 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
     user_only: bool
     narrows: bool = False
     description: str
+    inside: tuple[str, ...] = ()
 
 
 class ConfigResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +58,7 @@ class ConfigResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         file: The user's own file; `None` where it does not matter.
         written: For `set`, whether the file was written: a dry run only checks.
         given: For `set`, the value as it was typed.
+        key: For `set`, what was set: a setting, or a value inside of one that is a table.
     """
 
     action: Literal["list", "show", "get", "set", "path"]
@@ -65,6 +68,7 @@ class ConfigResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     file: str | None = None
     written: bool = False
     given: str | None = None
+    key: str = ""
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +119,10 @@ def show(finished: Finished, console: Console) -> None:
                 where = "you alone" if setting.user_only else "you and the project"
                 where += ", which may only narrow it" if setting.narrows else ""
                 console.line(f"    {setting.description}")
-                console.line(f"    {setting.takes}; {setting.variable}; set by {where}", "dim")
+                how = setting.variable or "in the configuration file"
+                console.line(f"    {setting.takes}; {how}; set by {where}", "dim")
+                if setting.inside:
+                    console.line(f"    with {', '.join(setting.inside)}", "dim")
 
 
 def show_config_key_list(finished: Finished, console: Console) -> None:
@@ -152,9 +159,9 @@ def _keys(finished: Finished) -> KeyResult:
 def _set(result: ConfigResult, console: Console) -> None:
     setting = result.settings[0]
     if not result.written:
-        console.line(f"would write {setting.key} = {result.given}  in {result.file}")
+        console.line(f"would write {result.key or setting.key} = {result.given}  in {result.file}")
         return
-    console.line(f"{setting.key} = {result.given}  in {result.file}")
+    console.line(f"{result.key or setting.key} = {result.given}  in {result.file}")
     if setting.origin != result.file:
         console.note(f"{setting.origin} sets it too, and wins: {_plain(setting.value)}", "yellow")
 

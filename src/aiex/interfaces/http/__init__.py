@@ -1,0 +1,1 @@
+"""The HTTP door: the wires that model clients speak, and Aiex's own API."""

@@ -1,0 +1,220 @@
+"""The official SDKs through a real server: every client wire over every wire of a provider.
+
+The provider refuses what real ones refuse, and what a client sees is held against what the
+provider said, told as the client's wire can tell it. What two wires cannot tell each other is
+listed here, and in the documentation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.matrix.asks import QUESTIONS
+from tests.matrix.clients import MODES, Clients, ClientWire, Mode, Seen, Tokens
+from tests.matrix.expected import said, seen
+from tests.matrix.questions import OF, Question, WireName
+from tests.matrix.scenarios import BROKEN, ERRORS, EVERY, REPLIES
+from tests.testing.test_upstream import STATUSES, can_ask, meant
+
+from aiex.testing.upstream import ScriptedUpstream
+
+CLIENTS: tuple[ClientWire, ...] = ("chat", "responses", "messages")
+UPSTREAMS: tuple[WireName, ...] = ("chat", "responses", "messages", "ollama")
+PAIRS = [(client, upstream) for client in CLIENTS for upstream in UPSTREAMS]
+OWN = [(client, client) for client in CLIENTS]
+KEY = "sk-of-the-provider-alone"
+SECONDS = 20.0
+
+CONFIG = """
+[model]
+order = []
+[providers.up_chat]
+kind = "openai"
+url = "{url}/v1"
+api = "chat"
+key_variable = "UPSTREAM_KEY"
+[providers.up_responses]
+kind = "openai"
+url = "{url}/v1"
+api = "responses"
+key_variable = "UPSTREAM_KEY"
+[providers.up_messages]
+kind = "anthropic"
+url = "{url}"
+key_variable = "UPSTREAM_KEY"
+[providers.up_ollama]
+kind = "ollama"
+url = "{url}"
+"""
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(EVERY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def clients(
+    upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clients]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "config.toml").write_text(CONFIG.format(url=upstream.url))
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "AIEX_CONFIG": str(folder / "config.toml"),
+        "AIEX_STATE_DIRECTORY": str(folder / "state"),
+        "UPSTREAM_KEY": KEY,
+    }
+    errors = folder / "stderr"
+    with errors.open("wb") as stderr:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "aiex", "--json", "serve", "--port", "0"],
+            env=env,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    assert server.stdout is not None
+    try:
+        text = ""
+        for line in iter(server.stdout.readline, ""):
+            text += line
+            if line == "}\n":
+                break
+        listening = json.loads(text)["data"]
+        token = Path(listening["token_file"]).read_text().strip()
+        with Clients(listening["address"], token) as found:
+            yield found
+    finally:
+        server.kill()
+        server.wait(SECONDS)
+        server.stdout.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_violated(upstream: ScriptedUpstream) -> Iterator[None]:
+    upstream.forget()
+    yield
+    assert upstream.violations == []
+
+
+def relayed(it: Seen, client: ClientWire, upstream: WireName) -> Seen:
+    """Return what is left of *it* between two wires: the losses, one a line."""
+    replace = msgspec.structs.replace
+    if upstream == "ollama":  # it names no calls, so that names are made up
+        it = replace(it, calls=tuple(("", name, text) for _, name, text in it.calls))
+    if client == "responses" and upstream == "messages":  # its signatures are Anthropic's own
+        it = replace(it, signature="")
+    if client == "messages" and upstream != "messages":
+        # A call has an object for arguments, and an answer has a usage, whatever was said.
+        calls = tuple((id_, name, text or "{}") for id_, name, text in it.calls)
+        it = replace(it, calls=calls, usage=it.usage or Tokens(input=0, output=0))
+    return it
+
+
+def answer(clients: Clients, client: ClientWire, mode: Mode, upstream: WireName, name: str) -> Seen:
+    found = clients.ask(client, mode, f"up_{upstream}:{name}", Question())
+    if upstream == "ollama":
+        ids = [id_ for id_, _, _ in found.calls]
+        assert all(ids)
+        assert len(set(ids)) == len(ids)
+        calls = tuple(("", call, text) for _, call, text in found.calls)
+        found = msgspec.structs.replace(found, calls=calls)
+    return msgspec.structs.replace(found, model="")
+
+
+@pytest.mark.parametrize("name", REPLIES)
+@pytest.mark.parametrize(("client", "upstream_wire"), PAIRS)
+def test_a_client_sees_what_the_provider_said(
+    clients: Clients, client: ClientWire, upstream_wire: WireName, name: str
+) -> None:
+    expected = relayed(seen(said(REPLIES[name], upstream_wire), client), client, upstream_wire)
+    modes: tuple[Mode, ...] = ("sync stream", "sync whole")
+    if client == upstream_wire:
+        modes = MODES
+
+    found = {mode: answer(clients, client, mode, upstream_wire, name) for mode in modes}
+
+    assert found == dict.fromkeys(modes, expected)
+
+
+@pytest.mark.parametrize(
+    ("client", "name"),
+    [
+        (client, name)
+        for client in CLIENTS
+        for name in QUESTIONS
+        if can_ask(QUESTIONS[name], client)
+    ],
+)
+def test_a_question_arrives_as_it_was_asked(
+    clients: Clients, upstream: ScriptedUpstream, client: ClientWire, name: str
+) -> None:
+    least = 16 if client == "responses" else 1
+    question = msgspec.structs.replace(
+        QUESTIONS[name], max_tokens=max(QUESTIONS[name].max_tokens or 0, least)
+    )
+
+    found = clients.ask(client, "sync whole", f"up_{client}:text", question)
+
+    assert found.trouble is None
+    [asked] = [one for one in upstream.asked if one.body]  # beside a look at the models
+    assert meant(OF[client](asked.body)) == meant(question)
+
+
+def check_error(clients: Clients, client: ClientWire, upstream: WireName, name: str) -> None:
+    fault = ERRORS[name].fault
+    assert fault is not None
+    found = clients.ask(client, "sync stream", f"up_{upstream}:{name}", Question())
+
+    assert found.trouble is not None
+    # What a quota is used up of is told as that of a budget of our own.
+    expected = {"quota": {402, 429}, "model": {404, 400}}.get(fault.kind, {STATUSES[fault.kind]})
+    if upstream == "ollama" and fault.kind == "overloaded":
+        expected = {503, 529}
+    assert found.trouble.status in expected
+    assert (found.trouble.retry_after is not None) >= (fault.retry_after is not None)
+    assert KEY not in found.trouble.message
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize(("client", "upstream_wire"), OWN)
+def test_an_error_keeps_its_status(
+    clients: Clients, client: ClientWire, upstream_wire: WireName, name: str
+) -> None:
+    check_error(clients, client, upstream_wire, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize(("client", "upstream_wire"), [pair for pair in PAIRS if pair not in OWN])
+def test_an_error_keeps_its_status_across_wires(
+    clients: Clients, client: ClientWire, upstream_wire: WireName, name: str
+) -> None:
+    check_error(clients, client, upstream_wire, name)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(("client", "upstream_wire"), PAIRS)
+def test_a_broken_stream_never_ends_well(
+    clients: Clients, client: ClientWire, upstream_wire: WireName, name: str
+) -> None:
+    found = clients.ask(client, "sync stream", f"up_{upstream_wire}:{name}", Question())
+
+    assert found.trouble is not None
+    assert found.finish is None or (client, found.finish) == ("responses", "failed")
+    # What had come before it broke is the beginning of what was said, and nothing else.
+    if name != "cut-in-call":
+        whole = "".join(piece for one in BROKEN[name].says for piece in getattr(one, "pieces", ()))
+        assert whole.startswith(found.text)
