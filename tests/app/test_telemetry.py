@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -106,13 +108,17 @@ class _Reader(InMemoryMetricReader):
 
 async def tell(*calls: CallRecord, redact: Callable[[str], str] | None = None) -> Told:
     told, spans, kept = Told(), InMemorySpanExporter(), Kept()
-    async with Telemetry(
-        kept,
-        spans=SimpleSpanProcessor(spans),
-        metrics=_Reader(told),
-        kinds={"work": "openai"},
-        redact=redact,
-    ) as telemetry:
+
+    def made() -> Telemetry:
+        return Telemetry(
+            kept,
+            spans=SimpleSpanProcessor(spans),
+            metrics=_Reader(told),
+            kinds={"work": "openai"},
+            redact=redact,
+        )
+
+    async with await anyio.to_thread.run_sync(made) as telemetry:
         for one in calls:
             await telemetry.record(one)
     assert kept.calls == list(calls)
@@ -241,7 +247,7 @@ def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, *args: Any) -> None:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
@@ -257,9 +263,12 @@ async def test_a_collector_gets_what_was_told_before_the_end(
     collector: tuple[str, dict[str, list[bytes]]],
 ) -> None:
     address, received = collector
-    spans, metrics = exporters(address + "/")
 
-    async with Telemetry(Kept(), spans=spans, metrics=metrics, kinds={}) as telemetry:
+    def made() -> Telemetry:
+        spans, metrics = exporters(address + "/")
+        return Telemetry(Kept(), spans=spans, metrics=metrics, kinds={})
+
+    async with await anyio.to_thread.run_sync(made) as telemetry:
         await telemetry.record(call())
 
     (body,) = received["/v1/traces"]
@@ -280,17 +289,16 @@ async def test_a_collector_gets_what_was_told_before_the_end(
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="endpoint"):
-        load({"AIEX_TELEMETRY_ENDPOINT": "collector:4318", "HOME": str(tmp_path)}, tmp_path)
+        load({"AIEX_TELEMETRY_ENDPOINT": "collector:4318", "HOME": str(tmp_path)}, root=None)
 
 
 def test_nothing_of_opentelemetry_is_imported_without_the_setting(tmp_path: Path) -> None:
     code = (
         "import sys, anyio\n"
-        "from pathlib import Path\n"
         "from aiex.app.compose import House\n"
         "from aiex.app.config import load\n"
         "async def main():\n"
-        "    house = House(load(env, Path(env['HOME'])), env)\n"
+        "    house = House(load(env, root=None), env)\n"
         "    async with await house.open():\n"
         "        house.coordinator()\n"
         "        assert house.calls is house.interactions\n"

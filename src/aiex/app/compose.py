@@ -167,7 +167,9 @@ class House:
                 self.calls: CallSink = self.interactions
                 if needs_store and self.settings.telemetry.endpoint is not None:
                     self.calls = await opened.enter_async_context(
-                        self._telemetry(self.settings.telemetry.endpoint)
+                        await anyio.to_thread.run_sync(
+                            self._telemetry, self.settings.telemetry.endpoint
+                        )
                     )
             if self.node is not None:
                 await opened.enter_async_context(self.node)
@@ -179,6 +181,7 @@ class House:
             return opened.pop_all()
 
     def _telemetry(self, address: str) -> Telemetry:
+        """Return what tells the collector at *address* of calls. Blocks."""
         from aiex.app.providers import kinds_of
         from aiex.app.telemetry import Telemetry, exporters
 

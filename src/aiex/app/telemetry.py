@@ -55,6 +55,8 @@ _SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
 class Telemetry:
     """A sink that passes each call's record on, and tells OpenTelemetry of it.
 
+    Making one blocks: it looks at what is installed.
+
     Args:
         sink: Takes the records besides.
         spans: Takes the spans.
@@ -76,7 +78,7 @@ class Telemetry:
         self._kinds = kinds
         self._redact = redact
         self._waiting: deque[CallRecord] = deque()
-        self._arrived = anyio.Event()
+        self._arrived: anyio.Event
         self._tasks: TaskGroup | None = None
         self._ids = _IdsOfRequests()
         self._lost = 0
@@ -107,6 +109,7 @@ class Telemetry:
         return self._lost
 
     async def __aenter__(self) -> Self:
+        self._arrived = anyio.Event()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._tell)
         return self
@@ -229,7 +232,7 @@ class _IdsOfRequests(RandomIdGenerator):
 
 
 def exporters(address: str) -> tuple[SpanProcessor, MetricReader]:
-    """Return what sends spans and metrics to the collector at *address*, by OTLP over HTTP.
+    """Return what sends spans and metrics to the collector at *address*, by OTLP over HTTP. Blocks.
 
     Args:
         address: Its address, without `/v1/traces`. What it takes to be let in is in the variable
