@@ -156,6 +156,13 @@ async def test_a_call_is_a_span_with_the_names_of_the_conventions() -> None:
     }
 
 
+async def test_vectors_are_another_operation() -> None:
+    told = await tell(call(operation="embeddings"))
+
+    assert [span.name for span in told.spans] == ["embeddings gpt-5"]
+    assert told.attributes()["gen_ai.operation.name"] == "embeddings"
+
+
 async def test_the_tries_of_one_request_are_one_trace() -> None:
     told = await tell(call(outcome="overloaded"), call(attempt=2), call(request_id="req_2"))
 

@@ -46,7 +46,7 @@ __all__ = ["Telemetry", "exporters"]
 _LOG = logging.getLogger(__name__)
 _WAITING = 5000
 _LINGER = 0.2  # seconds in which calls are collected for one turn of the thread
-_EXPORT_SECONDS = 3.0
+_EXPORT_SECONDS = 2.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOKENS: Final = tuple(4**power for power in range(14))
 _SECONDS: Final = tuple(0.01 * 2**power for power in range(14))
@@ -124,7 +124,11 @@ class Telemetry:
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._close)
+            await anyio.to_thread.run_sync(self._tell_now)
+            # At the same time: each gives a collector that does not answer `_EXPORT_SECONDS`.
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.to_thread.run_sync, self._traces.shutdown)
+                tasks.start_soon(anyio.to_thread.run_sync, self._end_metrics)
 
     async def record(self, call: CallRecord) -> None:
         """Pass *call* on and keep it for the thread; never waits for a collector."""
@@ -152,15 +156,12 @@ class Telemetry:
             except Exception:  # noqa: BLE001 - what is told must not end what tells the next
                 _LOG.exception("a call is missing in telemetry")
 
-    def _close(self) -> None:
-        """Send what is left; each exporter gives up after `_EXPORT_SECONDS`."""
-        self._tell_now()
-        self._traces.shutdown()
+    def _end_metrics(self) -> None:
         self._meters.shutdown(timeout_millis=_EXPORT_SECONDS * 1000)
 
     def _tell_of(self, call: CallRecord) -> None:
         common: dict[str, Any] = {
-            "gen_ai.operation.name": "chat",
+            "gen_ai.operation.name": call.operation,
             "gen_ai.provider.name": self._kinds.get(call.provider, call.provider),
             "gen_ai.request.model": call.model,
         }
@@ -176,7 +177,7 @@ class Telemetry:
                 self._tokens.record(count, common | {"gen_ai.token.type": which})
         self._ids.request_id = call.request_id
         span = self._tracer.start_span(
-            f"chat {call.model}",
+            f"{call.operation} {call.model}",
             kind=SpanKind.CLIENT,
             start_time=_nanoseconds(call.at),
             attributes=common | failed | self._details(call),
