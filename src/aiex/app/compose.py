@@ -59,8 +59,10 @@ from aiex.sandbox import (
 
 if TYPE_CHECKING:
     from aiex.app.limits import HouseLimits
+    from aiex.app.telemetry import Telemetry
     from aiex.assistant.models import Models
     from aiex.llm import (
+        CallSink,
         Coordinator,
         PackageIndex,
         PriceTable,
@@ -162,6 +164,13 @@ class House:
                         redact=self.redact.without_held,
                     )
                 )
+                self.calls: CallSink = self.interactions
+                if needs_store and self.settings.telemetry.endpoint is not None:
+                    self.calls = await opened.enter_async_context(
+                        await anyio.to_thread.run_sync(
+                            self._telemetry, self.settings.telemetry.endpoint
+                        )
+                    )
             if self.node is not None:
                 await opened.enter_async_context(self.node)
             supervisor = Supervisor(clock=self.clock, entropy=random.random)
@@ -170,6 +179,20 @@ class House:
             opened.push_async_callback(self._close_models)
             opened.push_async_callback(self._close_files)
             return opened.pop_all()
+
+    def _telemetry(self, address: str) -> Telemetry:
+        """Return what tells the collector at *address* of calls. Blocks."""
+        from aiex.app.providers import kinds_of
+        from aiex.app.telemetry import Telemetry, exporters
+
+        spans, metrics = exporters(address)
+        return Telemetry(
+            self.interactions,
+            spans=spans,
+            metrics=metrics,
+            kinds=kinds_of(self),
+            redact=self.redact if self.settings.telemetry.content else None,
+        )
 
     async def _close_models(self) -> None:
         if self._coordinator is not None:
@@ -256,7 +279,7 @@ class House:
                 self.providers(pricing),
                 pricing=pricing,
                 counter=TokenCounter(),
-                sink=self.interactions,
+                sink=self.calls,
                 clock=self.clock,
                 entropy=random.random,
                 timeouts=timeouts_of(model, kinds_of(self)),

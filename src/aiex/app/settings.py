@@ -28,6 +28,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StateSettings",
+    "TelemetrySettings",
 ]
 
 _USER = {"scope": "user"}
@@ -411,6 +412,31 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ] = 120.0
 
 
+class TelemetrySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What OpenTelemetry is told of calls of models."""
+
+    endpoint: Annotated[
+        str | None,
+        _meta(
+            "Address of the collector that traces and metrics go to by OTLP over HTTP, such as "
+            "http://127.0.0.1:4318; absent: none are made.",
+            user=True,
+        ),
+    ] = None
+    content: Annotated[
+        bool,
+        _meta(
+            "Whether prompt and reply go along with the trace of a call whose prompts are "
+            "recorded; secrets are taken out.",
+            user=True,
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint is no http(s) address: {self.endpoint!r}")
+
+
 class CliSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the command line behaves."""
 
@@ -437,4 +463,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     analysis: AnalysisSettings = AnalysisSettings()
     state: StateSettings = StateSettings()
     server: ServerSettings = ServerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     cli: CliSettings = CliSettings()

@@ -69,6 +69,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         reply: The reply's text, only where the user asked to keep it.
         team: Team of who asked; `None` without one.
         key_id: Key of the gateway that was used; `None` on one's own machine.
+        operation: What the model was asked for.
         schema: Version of this record.
     """
 
@@ -95,6 +96,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reply: str | None = None
     team: str | None = None
     key_id: str | None = None
+    operation: Literal["chat", "embeddings"] = "chat"
     schema: int = 1
 
 

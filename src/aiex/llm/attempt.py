@@ -183,7 +183,7 @@ class Attempt:
             seconds: How long it took.
             first_token: Seconds to its first content; `None` if none came.
         """
-        finish, principal = self.finish, request.principal
+        finish, principal, arguments = self.finish, request.principal, request.arguments
         prompt, reply = self.words() if request.options.record_prompts else (None, None)
         return CallRecord(
             id=self.call_id,
@@ -209,6 +209,7 @@ class Attempt:
             reply=reply,
             team=principal.team,
             key_id=principal.key_id,
+            operation="embeddings" if getattr(arguments, "kind", "") == "embed" else "chat",
         )
 
 
