@@ -112,6 +112,7 @@ class Asked:
     affinity = ""
     operation: Operation = "chat"
     needs: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
 
     def __init__(self, pieces: int) -> None:
         self._pieces = [WireBytes(data=b"data: {}\n\n")] * pieces

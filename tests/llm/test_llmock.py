@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anyio
 import msgspec
 import pytest
 
@@ -307,7 +308,14 @@ def coordinator_for(wire: str, url: str, sink: CallSink) -> Coordinator:
         clock=SystemClock(),
         entropy=lambda: 0.2,
         timeouts={name: Timeouts(first_token=20, between_chunks=0.3)},
+        sleep=later,
     )
+
+
+async def later(seconds: float) -> None:
+    """Wait longer than a client would have to: llmock takes for another call what begins before
+    it has noticed that the last attempt was left, which on a loaded machine takes a while."""
+    await anyio.sleep(seconds + 0.5)
 
 
 async def ask(coordinator: Coordinator, wire: str, text: str) -> ModelReply:

@@ -107,6 +107,7 @@ class Asked:
     affinity = ""
     operation: Operation = "chat"
     needs: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.opened: list[str] = []

@@ -111,6 +111,11 @@ class Clients:
             return reader.seen(_trouble(error))
         return reader.seen(None)
 
+    def post(self, path: str, body: object) -> httpx2.Response:
+        """Return the answer to a POST of *body*, without an SDK."""
+        headers = {"authorization": f"Bearer {self._key}", "anthropic-version": "2023-06-01"}
+        return httpx2.post(f"{self._url}{path}", json=body, headers=headers, timeout=60)
+
     def _now(
         self, wire: ClientWire, mode: Mode, model: str, question: Question, reader: _Reader
     ) -> None:

@@ -218,3 +218,77 @@ def test_a_broken_stream_never_ends_well(
     if name != "cut-in-call":
         whole = "".join(piece for one in BROKEN[name].says for piece in getattr(one, "pieces", ()))
         assert whole.startswith(found.text)
+
+
+TOOL = {"type": "web_search", "name": "web_search"}
+CALL_OF: dict[ClientWire, tuple[str, dict[str, object]]] = {
+    "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
+    "responses": ("/v1/responses", {"input": "a"}),
+    "messages": (
+        "/v1/messages",
+        {"messages": [{"role": "user", "content": "a"}], "max_tokens": 2000},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream_wire", "more", "told"),
+    [
+        ("chat", "messages", {"seed": 7, "logit_bias": {"5": 1}}, "logit_bias, seed"),
+        ("chat", "messages", {"temperature": 1.5}, "temperature"),
+        ("chat", "messages", {"unheard_of": 1}, "unheard_of"),
+        ("chat", "messages", {"n": 1, "logprobs": False, "store": False}, None),
+        ("chat", "messages", {"safety_identifier": "u1", "reasoning_effort": "low"}, None),
+        ("chat", "ollama", {"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ("messages", "chat", {"top_k": 5}, "top_k"),
+        ("messages", "responses", {"stop_sequences": ["a"]}, "stop"),
+        ("messages", "chat", {"tools": [TOOL]}, "tools.web_search"),
+        ("responses", "messages", {"truncation": "auto"}, "truncation"),
+        ("responses", "messages", {"tools": [TOOL]}, "tools.web_search"),
+        ("chat", "chat", {"seed": 7}, None),
+    ],
+)
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_a_provider_is_not_told_is_told_to_the_client(
+    clients: Clients,
+    client: ClientWire,
+    upstream_wire: WireName,
+    more: dict[str, object],
+    told: str | None,
+    streams: bool,
+) -> None:
+    path, body = CALL_OF[client]
+    asked = {"model": f"up_{upstream_wire}:text", **body, **more, "stream": streams}
+
+    answered = clients.post(path, asked)
+
+    assert answered.status_code == 200, answered.text
+    notice = answered.headers.get("x-aiex-notice")
+    assert notice == (None if told is None else f"not passed on: {told}")
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream_wire", "more"),
+    [
+        ("chat", "messages", {"n": 2}),
+        ("chat", "responses", {"logprobs": True}),
+        ("chat", "ollama", {"modalities": ["text", "audio"]}),
+        ("responses", "messages", {"previous_response_id": "resp_1"}),
+        ("responses", "chat", {"background": True}),
+        ("messages", "chat", {"container": "c1"}),
+    ],
+)
+def test_what_would_be_another_answer_is_refused(
+    clients: Clients,
+    upstream: ScriptedUpstream,
+    client: ClientWire,
+    upstream_wire: WireName,
+    more: dict[str, object],
+) -> None:
+    path, body = CALL_OF[client]
+
+    answered = clients.post(path, {"model": f"up_{upstream_wire}:text", **body, **more})
+
+    assert answered.status_code == 400
+    assert next(iter(more)) in answered.json()["error"]["message"]
+    assert not any(one.body for one in upstream.asked)

@@ -16,11 +16,13 @@ from aiex.core import (
     ModelChosen,
     ModelDelta,
     ModelEnded,
+    Notice,
     Passthrough,
     Progress,
     Request,
     Restarted,
     UsageError,
+    WireBytes,
 )
 from aiex.llm import Coordinator, Relayed, total_of
 
@@ -80,12 +82,18 @@ class Complete:
         answer = self._coordinator.relay(relayed, endpoints, request=request)
         ended: ModelEnded | None = None
         calls = 0
+        is_told = False
         try:
             async for item in answer:
                 if type(item) is ModelEnded:
                     ended = item
                 elif type(item) is ModelChosen:
                     calls += 1
+                    is_told = False
+                elif not is_told and type(item) is WireBytes:
+                    is_told = True
+                    if relayed.ignored:
+                        yield Notice(text=f"not passed on: {', '.join(relayed.ignored)}")
                 yield item
         finally:
             await answer.aclose()

@@ -285,6 +285,10 @@ class Relayed(Protocol):
     def needs(self) -> frozenset[str]:
         """Capabilities that the model must have, such as `tools` or `vision`."""
 
+    @property
+    def ignored(self) -> Sequence[str]:
+        """What of the ask the endpoint that was opened last has no words for."""
+
     def estimate(self, endpoint: Endpoint) -> Estimate:
         """Return what the answer would need at *endpoint*; cheap, from the body's size."""
 

@@ -46,9 +46,17 @@ from aiex.llm.ports import (
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 from aiex.runtime import Clock
-from aiex.wires import UNREADABLE, ReplyBuilder, deltas_of, openai_chat, openai_embeddings
+from aiex.wires import (
+    UNREADABLE,
+    ReplyBuilder,
+    deltas_of,
+    ollama,
+    openai_chat,
+    openai_embeddings,
+)
 from aiex.wires.clients import CLIENT_WIRES, ClientWire, Encoder
 from aiex.wires.counts import decode_count
+from aiex.wires.losses import ignored_by
 from aiex.wires.scan import StreamScanner, is_empty, said_bytes
 
 __all__ = ["Relay"]
@@ -135,6 +143,11 @@ class _Ask:
             return ""
         # A provider that caches prompts has the beginning of this one if it had one like it.
         return hashlib.blake2b(body[:_PREFIX_BYTES], digest_size=8).hexdigest()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What of the ask the endpoint that was opened last has no words for."""
+        return ()
 
     @functools.cached_property
     def _size(self) -> BodySize:
@@ -226,6 +239,12 @@ class _Reply(_Ask):
         self._encoder: Encoder | None = None
         self._said = 0
         self._model = ""
+        self._ignored: tuple[str, ...] = ()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """What of the ask the endpoint that was opened last has no words for."""
+        return self._ignored
 
     @property
     def needs(self) -> frozenset[str]:
@@ -248,11 +267,14 @@ class _Reply(_Ask):
         self._encoder = None
         self._said = 0
         self._model = endpoint.model
+        self._ignored = ()
         forwarding = _forwarding(adapter)
         if forwarding is not None and forwarding.forwards(self._wire.name):
             if self._arguments.stream:
                 return self._forward_stream(forwarding, endpoint, timeouts)
             return self._forward_whole(forwarding, endpoint, timeouts)
+        spoken = _spoken_by(forwarding)
+        self._ignored = ignored_by(spoken, self._asked(endpoint.model))
         if self._arguments.stream:
             return self._translate_stream(adapter, endpoint, timeouts)
         return self._translate_whole(adapter, endpoint, timeouts)
@@ -536,6 +558,15 @@ def _is_forwarding(kind: type) -> bool:
 
 def _forwarding(adapter: Adapter) -> Forwarding | None:
     return cast("Forwarding", adapter) if _is_forwarding(type(adapter)) else None
+
+
+def _spoken_by(adapter: Forwarding | None) -> str:
+    """Return the wire that a provider speaks, of those that clients speak too; else Ollama's."""
+    if adapter is not None:
+        for name in CLIENT_WIRES:
+            if adapter.forwards(name):
+                return name
+    return ollama.WIRE
 
 
 def _batches(

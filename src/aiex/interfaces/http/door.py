@@ -22,6 +22,7 @@ from aiex.core import (
     Failed,
     Finished,
     ModelChosen,
+    Notice,
     Passthrough,
     Principal,
     RefusedError,
@@ -267,6 +268,7 @@ class Door:
         """Send the answer's bytes as they come, and return the HTTP status."""
         connection: Connection = scope["aiex"]
         chosen: ModelChosen | Restarted | None = None
+        notices: list[tuple[bytes, bytes]] = []
         has_begun = False
         async for event in events:
             body = event.body
@@ -276,7 +278,7 @@ class Door:
                     await send({"type": "http.response.body", "body": body.data, "more_body": True})
                     continue
                 self.metrics.began(wire.name, connection.loop.time() - started)
-                said = _said(request, chosen)
+                said = [*_said(request, chosen), *notices]
                 if not streams:
                     await answer(scope, send, 200, body.data, [JSON, *said])
                 else:
@@ -291,6 +293,8 @@ class Door:
                 has_begun = True
             elif isinstance(body, ModelChosen | Restarted):
                 chosen = body
+            elif isinstance(body, Notice):
+                notices.append((b"x-aiex-notice", _header(body.text)))
             elif isinstance(body, Failed):
                 if has_begun:  # its bytes have said so, in the client's wire
                     break
