@@ -24,10 +24,21 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from aiex.app.compose import House
 from aiex.app.config import load
 from aiex.app.telemetry import Telemetry, exporters
-from aiex.core import ConfigurationError, Message, TextPart, Usage
-from aiex.llm import CallRecord
+from aiex.core import (
+    CompleteArguments,
+    ConfigurationError,
+    Message,
+    Passthrough,
+    Redactor,
+    TextPart,
+    Usage,
+)
+from aiex.llm import CallRecord, Pricing, TokenCounter, load_table
+from aiex.llm.relay import Relay
+from aiex.runtime import SystemClock
 
 pytestmark = pytest.mark.anyio
 
@@ -292,6 +303,58 @@ async def test_a_collector_gets_what_was_told_before_the_end(
         for metric in scope.metrics
     }
     assert names == {"gen_ai.client.token.usage", "gen_ai.client.operation.duration"}
+
+
+async def test_the_setting_makes_calls_go_to_the_collector_and_to_the_store(
+    collector: tuple[str, dict[str, list[bytes]]], tmp_path: Path
+) -> None:
+    address, received = collector
+    env = {
+        "HOME": str(tmp_path),
+        "AIEX_STATE_DIRECTORY": str(tmp_path / "state"),
+        "AIEX_TELEMETRY_ENDPOINT": address,
+    }
+    house = House(await anyio.to_thread.run_sync(lambda: load(env, root=None)), env)
+
+    async with await house.open():
+        await house.calls.record(call(**RECORDED))
+        await house.interactions.flush()
+        assert (await house.interactions.get("call_1")).model == "gpt-5"
+
+    (body,) = received["/v1/traces"]
+    assert b"chat gpt-5" in body
+    assert b"hunter2" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "operation"),
+    [
+        ("openai_chat", "complete", "chat"),
+        ("openai_embeddings", "embed", "embeddings"),
+        ("anthropic_messages", "count", "count_tokens"),
+    ],
+)
+def test_what_a_client_asks_for_is_known(path: str, kind: Any, operation: str) -> None:
+    relay = Relay(
+        counter=TokenCounter(),
+        pricing=Pricing(load_table()),
+        clock=SystemClock(),
+        entropy=bytes,
+        redact=Redactor(),
+    )
+    asked = relay.of(
+        CompleteArguments(model="gpt-5", kind=kind),
+        Passthrough(wire=path, body=b'{"model":"gpt-5"}'),
+    )
+
+    assert asked.operation == operation
+
+
+def test_without_the_extra_it_is_said_how_to_get_it() -> None:
+    code = "import sys; sys.modules['opentelemetry'] = None; import aiex.app.telemetry"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "OpenTelemetry is not installed" in done.stderr
 
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
