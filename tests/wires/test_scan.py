@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from aiex.wires import (
     openai_chat,
     openai_responses,
 )
+from aiex.wires.clients import CLIENT_WIRES
 from aiex.wires.scan import SCANNERS, ResponsesScanner, StreamScanner
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared"
@@ -51,17 +53,8 @@ REPLY = ModelReply(
 
 def written(wire: str, reply: ModelReply = REPLY) -> bytes:
     """Return *reply* as our own encoders stream it."""
-    encoders = {
-        "openai_chat": lambda: openai_chat.StreamEncoder(
-            model="m", reply_id="r", created=1, include_usage=True
-        ),
-        "openai_responses": lambda: openai_responses.StreamEncoder(
-            model="m", reply_id="r", created=1
-        ),
-        "anthropic_messages": lambda: anthropic_messages.StreamEncoder(model="m", reply_id="r"),
-        "ollama": lambda: ollama.StreamEncoder(model="m", created_at="2026-11-24T12:00:00Z"),
-    }
-    encoder = encoders[wire]()
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    encoder = CLIENT_WIRES[wire].encoder(model="m", reply_id="r", at=at, include_usage=True)
     return b"".join(encoder.encode(delta) for delta in deltas_of(reply))
 
 
