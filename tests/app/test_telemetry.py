@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,7 @@ from aiex.core import (
 from aiex.llm import CallRecord, Pricing, TokenCounter, load_table
 from aiex.llm.relay import Relay
 from aiex.runtime import SystemClock
+from aiex.testing.collector import Collector
 
 pytestmark = pytest.mark.anyio
 
@@ -254,27 +253,8 @@ async def test_content_that_is_sent_has_the_form_of_the_conventions_and_no_secre
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
-    received: dict[str, list[bytes]] = {}
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            received.setdefault(self.path, []).append(body)
-            self.send_response(200)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", received
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with Collector() as made:
+        yield made.url, made.received
 
 
 async def test_a_collector_gets_what_was_told_before_the_end(
