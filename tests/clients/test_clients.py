@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from aiex.testing.serving import Serving, serving
 from aiex.testing.upstream import CallTool, Say, Scenario, ScriptedUpstream
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -36,29 +36,22 @@ key_variable = "UPSTREAM_KEY"
 """
 
 
-class Door(NamedTuple):
-    """Where a client is to ask."""
-
-    url: str
-    token: str
-
-
 class Client(NamedTuple):
     """A program, how it is asked something once, and the tool of its own that reads a file."""
 
     program: str
-    argv: Callable[[Door, Path, str], list[str]]
-    env: Callable[[Door], Mapping[str, str]]
+    argv: Callable[[Serving, Path, str], list[str]]
+    env: Callable[[Serving], Mapping[str, str]]
     tool: str = ""
     arguments: Callable[[Path], Mapping[str, object]] = lambda _: {}
 
 
-def _claude(door: Door, folder: Path, model: str) -> list[str]:
+def _claude(door: Serving, folder: Path, model: str) -> list[str]:
     del door, folder
     return ["-p", "What is in note.txt?", "--model", model, "--allowedTools", "Read"]
 
 
-def _codex(door: Door, folder: Path, model: str) -> list[str]:
+def _codex(door: Serving, folder: Path, model: str) -> list[str]:
     del folder
     told = f'{{name="aiex",base_url="{door.url}/v1",env_key="AIEX_KEY",wire_api="responses"}}'
     settings = ["-c", "model_provider=aiex", "-c", f"model_providers.aiex={told}"]
@@ -66,7 +59,7 @@ def _codex(door: Door, folder: Path, model: str) -> list[str]:
     return ["exec", bare, "--skip-git-repo-check", *settings, "-m", model, "What is in note.txt?"]
 
 
-def _opencode(door: Door, folder: Path, model: str) -> list[str]:
+def _opencode(door: Serving, folder: Path, model: str) -> list[str]:
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "aiex",
@@ -77,7 +70,7 @@ def _opencode(door: Door, folder: Path, model: str) -> list[str]:
     return ["run", "--model", f"aiex/{model}", "What is in note.txt?"]
 
 
-def _llm(door: Door, folder: Path, model: str) -> list[str]:
+def _llm(door: Serving, folder: Path, model: str) -> list[str]:
     (folder / "llm").mkdir()
     told = {"model_id": "aiex", "model_name": model, "api_base": f"{door.url}/v1"}
     lines = [
@@ -90,7 +83,7 @@ def _llm(door: Door, folder: Path, model: str) -> list[str]:
     return ["-m", "aiex", "What is in note.txt?"]
 
 
-def _aider(door: Door, folder: Path, model: str) -> list[str]:
+def _aider(door: Serving, folder: Path, model: str) -> list[str]:
     del door, folder
     quiet = ["--no-git", "--yes-always", "--no-check-update", "--no-show-model-warnings"]
     return ["--model", f"openai/{model}", *quiet, "--no-pretty", "--message", "What is there?"]
@@ -132,40 +125,10 @@ def upstream() -> Iterator[ScriptedUpstream]:
 
 
 @pytest.fixture
-def door(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Door]:
-    folder = tmp_path / "server"
-    folder.mkdir()
-    (folder / "config.toml").write_text(CONFIG.format(url=upstream.url))
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "AIEX_CONFIG": str(folder / "config.toml"),
-        "AIEX_STATE_DIRECTORY": str(folder / "state"),
-        "UPSTREAM_KEY": "sk-test",
-    }
-    with (folder / "stderr").open("wb") as errors:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "aiex", "--json", "serve", "--port", "0"],
-            env=env,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    assert server.stdout is not None
-    try:
-        text = ""
-        for line in iter(server.stdout.readline, ""):
-            text += line
-            if line == "}\n":
-                break
-        listening = json.loads(text)["data"]
-        yield Door(listening["address"], Path(listening["token_file"]).read_text().strip())
-    finally:
-        server.kill()
-        server.wait(SECONDS)
-        server.stdout.close()
+def door(upstream: ScriptedUpstream, tmp_path: Path) -> Iterator[Serving]:
+    config = CONFIG.format(url=upstream.url)
+    with serving(tmp_path / "server", config, {"UPSTREAM_KEY": "sk-test"}) as one:
+        yield one
 
 
 def program_of(client: Client) -> str:
@@ -176,7 +139,7 @@ def program_of(client: Client) -> str:
     return found
 
 
-def ask(client: Client, door: Door, folder: Path, model: str) -> str:
+def ask(client: Client, door: Serving, folder: Path, model: str) -> str:
     """Return what the program writes when it is asked once."""
     program = program_of(client)
     folder.mkdir()
@@ -202,7 +165,7 @@ def ask(client: Client, door: Door, folder: Path, model: str) -> str:
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_a_program_is_answered(
-    door: Door, upstream: ScriptedUpstream, tmp_path: Path, name: str
+    door: Serving, upstream: ScriptedUpstream, tmp_path: Path, name: str
 ) -> None:
     said = ask(CLIENTS[name], door, tmp_path / "work", "up:answer")
 
@@ -212,7 +175,7 @@ def test_a_program_is_answered(
 
 @pytest.mark.parametrize("name", [name for name, client in CLIENTS.items() if client.tool])
 def test_a_program_is_led_through_a_tool_call(
-    door: Door, upstream: ScriptedUpstream, tmp_path: Path, name: str
+    door: Serving, upstream: ScriptedUpstream, tmp_path: Path, name: str
 ) -> None:
     client = CLIENTS[name]
     arguments = json.dumps(client.arguments(tmp_path / "work/note.txt"))

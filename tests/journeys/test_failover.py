@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import openai
 import pytest
 
 from aiex.llm.adapters.local import SERVER_PROGRAM
+from aiex.testing.serving import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -101,27 +101,12 @@ def gateway(
         PROVIDER.format(name=name, port=port)
         for name, (_, port) in zip(("one", "two"), servers, strict=True)
     ]
-    (tmp_path / "config.toml").write_text(CONFIG + "".join(names))
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "AIEX_CONFIG": str(tmp_path / "config.toml"),
-        "AIEX_STATE_DIRECTORY": str(tmp_path / "state"),
-        "UPSTREAM_KEY": TOKEN,
-    }
-    with ExitStack() as stack:
-        argv = [sys.executable, "-m", "aiex", "--json", "serve", "--port", "0"]
-        process = started(argv, stack, env=env, cwd=tmp_path)
-        assert process.stdout is not None
-        text = ""
-        for line in iter(process.stdout.readline, ""):
-            text += line
-            if line == "}\n":
-                break
-        said = json.loads(text)["data"]
-        token = Path(said["token_file"]).read_text().strip()
-        address = f"{said['address']}/v1"
-        yield stack.enter_context(openai.OpenAI(base_url=address, api_key=token, max_retries=0))
+    config = CONFIG + "".join(names)
+    with (
+        serving(tmp_path / "server", config, {"UPSTREAM_KEY": TOKEN}) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key=server.token, max_retries=0) as client,
+    ):
+        yield client
 
 
 def ask(client: openai.OpenAI, number: int) -> Outcome:

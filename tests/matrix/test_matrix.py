@@ -7,12 +7,7 @@ listed here, and in the documentation.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -23,6 +18,7 @@ from tests.matrix.questions import OF, Question, WireName
 from tests.matrix.scenarios import BROKEN, ERRORS, EVERY, REPLIES
 from tests.testing.test_upstream import STATUSES, can_ask, meant
 
+from aiex.testing.serving import serving
 from aiex.testing.upstream import ScriptedUpstream
 
 CLIENTS: tuple[ClientWire, ...] = ("chat", "responses", "messages")
@@ -30,7 +26,6 @@ UPSTREAMS: tuple[WireName, ...] = ("chat", "responses", "messages", "ollama")
 PAIRS = [(client, upstream) for client in CLIENTS for upstream in UPSTREAMS]
 OWN = [(client, client) for client in CLIENTS]
 KEY = "sk-of-the-provider-alone"
-SECONDS = 20.0
 
 CONFIG = """
 [model]
@@ -65,41 +60,12 @@ def upstream() -> Iterator[ScriptedUpstream]:
 def clients(
     upstream: ScriptedUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Clients]:
-    folder = tmp_path_factory.mktemp("server")
-    (folder / "config.toml").write_text(CONFIG.format(url=upstream.url))
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "AIEX_CONFIG": str(folder / "config.toml"),
-        "AIEX_STATE_DIRECTORY": str(folder / "state"),
-        "UPSTREAM_KEY": KEY,
-    }
-    errors = folder / "stderr"
-    with errors.open("wb") as stderr:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "aiex", "--json", "serve", "--port", "0"],
-            env=env,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    assert server.stdout is not None
-    try:
-        text = ""
-        for line in iter(server.stdout.readline, ""):
-            text += line
-            if line == "}\n":
-                break
-        listening = json.loads(text)["data"]
-        token = Path(listening["token_file"]).read_text().strip()
-        with Clients(listening["address"], token) as found:
-            yield found
-    finally:
-        server.kill()
-        server.wait(SECONDS)
-        server.stdout.close()
+    config = CONFIG.format(url=upstream.url)
+    with (
+        serving(tmp_path_factory.mktemp("server"), config, {"UPSTREAM_KEY": KEY}) as server,
+        Clients(server.url, server.token) as found,
+    ):
+        yield found
 
 
 @pytest.fixture(autouse=True)
