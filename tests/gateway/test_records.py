@@ -13,8 +13,9 @@ import pytest
 from tests.gateway import runner
 from tests.gateway.runner import Process, request
 
+from aiex.cluster import DELETE, Write
 from aiex.core import Event, Failed, Finished, NotFoundError, Started, Text
-from aiex.gateway.tables import REQUEST, REQUEST_EVENT
+from aiex.gateway.tables import PROCESS, REQUEST, REQUEST_EVENT
 
 pytestmark = pytest.mark.anyio
 
@@ -141,6 +142,26 @@ async def test_one_whose_process_was_killed_is_told_as_failed(tmp_path: Path) ->
             (state,) = await here.gateway.operations.requests()
             assert state.state == "failed"
             assert not await here.gateway.cancel("r1")
+
+
+async def test_a_list_tells_who_is_gone_before_anybody_follows(tmp_path: Path) -> None:
+    with running(tmp_path / "s.db") as other:
+        async with AsyncExitStack() as stack:
+            here = await Process(tmp_path / "s.db", "here").open(stack)
+            await other.tell("a")
+            await known(here)
+            other.process.kill()
+            other.process.wait()
+            gone = Write(table=PROCESS.name, key=("runner",), value=DELETE)
+            await here.store.transact([gone])  # as its time to live does after five seconds
+
+            (state,) = await here.gateway.operations.requests()
+            with anyio.fail_after(SECONDS):
+                events = [event async for event in following(here)]
+
+            assert state.state == "failed"
+            assert (events[-1].id, type(events[-1].body)) == (state.last_event, Failed)
+            assert sum(isinstance(event.body, Failed) for event in events) == 1
 
 
 async def test_large_events_arrive_whole_and_in_order(tmp_path: Path) -> None:
