@@ -52,6 +52,7 @@ from aiex.llm import (
     TokenCounter,
     load_table,
 )
+from aiex.llm.ports import Operation
 from aiex.runtime import SystemClock
 
 MODEL = "gpt-5.4-mini"
@@ -109,6 +110,7 @@ class Asked:
     """A client's own wire, whose bytes are at hand."""
 
     affinity = ""
+    operation: Operation = "chat"
     needs: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
 

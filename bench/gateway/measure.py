@@ -1,6 +1,6 @@
 """What one request, and one chunk of a stream, costs at a gateway.
 
-    python bench/gateway/measure.py [--only aiex,bound,litellm] [--litellm PATH] [--quick]
+    python bench/gateway/measure.py [--only aiex,bound,litellm] [--litellm PATH] [--quick] [--soak]
 
 Puts the same load on `aiex serve` with everything on (a key, rates, a budget, records, metrics,
 events), on the least that a proxy of its make can cost (`bound.py`), and on LiteLLM where PATH is
@@ -22,6 +22,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -295,11 +296,30 @@ def measure(target: Target, direct: Target, *, size: float) -> dict[str, float]:
     return found
 
 
+def soak(target: Target, store: Path, *, size: float) -> None:
+    """Say how memory grows over many requests whose records cannot be written."""
+    link = sqlite3.connect(store, timeout=30)
+    link.execute(
+        "CREATE TRIGGER sink_is_broken BEFORE INSERT ON r_llm_interaction "
+        "BEGIN SELECT RAISE(ABORT, 'the sink is broken'); END"
+    )
+    link.commit()
+    link.close()
+    count = int(100_000 * size)
+    load(target, "plain", stream=False, connections=16, requests=count // 5)
+    before = rss_of(target.pid)
+    load(target, "plain", stream=False, connections=16, requests=count)
+    after = rss_of(target.pid)
+    print(f"RSS over {count} requests with a broken sink: {before:.1f} to {after:.1f} MB", end=", ")
+    print(f"{(after / before - 1) * 100:+.1f} %")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="bound,aiex,litellm")
     parser.add_argument("--litellm", default=shutil.which("litellm"))
     parser.add_argument("--quick", action="store_true", help="a fifth of the requests")
+    parser.add_argument("--soak", action="store_true", help="memory, with a broken sink, alone")
     asked = parser.parse_args()
     wanted, size = asked.only.split(","), 0.2 if asked.quick else 1.0
     results: dict[str, dict[str, float]] = {}
@@ -311,6 +331,10 @@ def main() -> None:
         child = stack.enter_context(process(argv, env=dict(os.environ), log=log, on=_REST[0]))
         until_it_answers(port, child, log, seconds=10)
         direct = Target(name="direct", pid=child.pid, port=port, key="none")
+        if asked.soak:
+            with aiex(port, folder) as target:
+                soak(target, folder / "state" / "aiex.db", size=size)
+            return
         if "bound" in wanted:
             with bound(port, folder) as target:
                 results["bound"] = measure(target, direct, size=size)

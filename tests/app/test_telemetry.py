@@ -3,10 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,22 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from aiex.app.compose import House
 from aiex.app.config import load
 from aiex.app.telemetry import Telemetry, exporters
-from aiex.core import ConfigurationError, Message, TextPart, Usage
-from aiex.llm import CallRecord
+from aiex.core import (
+    CompleteArguments,
+    ConfigurationError,
+    Message,
+    Passthrough,
+    Redactor,
+    TextPart,
+    Usage,
+)
+from aiex.llm import CallRecord, Pricing, TokenCounter, load_table
+from aiex.llm.relay import Relay
+from aiex.runtime import SystemClock
+from aiex.testing.collector import Collector
 
 pytestmark = pytest.mark.anyio
 
@@ -243,27 +253,8 @@ async def test_content_that_is_sent_has_the_form_of_the_conventions_and_no_secre
 
 @pytest.fixture
 def collector() -> Iterator[tuple[str, dict[str, list[bytes]]]]:
-    received: dict[str, list[bytes]] = {}
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            received.setdefault(self.path, []).append(body)
-            self.send_response(200)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", received
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with Collector() as made:
+        yield made.url, made.received
 
 
 async def test_a_collector_gets_what_was_told_before_the_end(
@@ -292,6 +283,58 @@ async def test_a_collector_gets_what_was_told_before_the_end(
         for metric in scope.metrics
     }
     assert names == {"gen_ai.client.token.usage", "gen_ai.client.operation.duration"}
+
+
+async def test_the_setting_makes_calls_go_to_the_collector_and_to_the_store(
+    collector: tuple[str, dict[str, list[bytes]]], tmp_path: Path
+) -> None:
+    address, received = collector
+    env = {
+        "HOME": str(tmp_path),
+        "AIEX_STATE_DIRECTORY": str(tmp_path / "state"),
+        "AIEX_TELEMETRY_ENDPOINT": address,
+    }
+    house = House(await anyio.to_thread.run_sync(lambda: load(env, root=None)), env)
+
+    async with await house.open():
+        await house.calls.record(call(**RECORDED))
+        await house.interactions.flush()
+        assert (await house.interactions.get("call_1")).model == "gpt-5"
+
+    (body,) = received["/v1/traces"]
+    assert b"chat gpt-5" in body
+    assert b"hunter2" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "operation"),
+    [
+        ("openai_chat", "complete", "chat"),
+        ("openai_embeddings", "embed", "embeddings"),
+        ("anthropic_messages", "count", "count_tokens"),
+    ],
+)
+def test_what_a_client_asks_for_is_known(path: str, kind: Any, operation: str) -> None:
+    relay = Relay(
+        counter=TokenCounter(),
+        pricing=Pricing(load_table()),
+        clock=SystemClock(),
+        entropy=bytes,
+        redact=Redactor(),
+    )
+    asked = relay.of(
+        CompleteArguments(model="gpt-5", kind=kind),
+        Passthrough(wire=path, body=b'{"model":"gpt-5"}'),
+    )
+
+    assert asked.operation == operation
+
+
+def test_without_the_extra_it_is_said_how_to_get_it() -> None:
+    code = "import sys; sys.modules['opentelemetry'] = None; import aiex.app.telemetry"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert "OpenTelemetry is not installed" in done.stderr
 
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from aiex.testing.collector import Collector
 from aiex.testing.fake_openai import FakeOpenAI, Scripted
 
 if TYPE_CHECKING:
@@ -142,3 +144,29 @@ def test_a_strategy_that_there_is_not_is_refused(cli: Cli) -> None:
     ended = cli("explain", "shop/cart.py", "--strategy", "fastest")
     assert ended.code == 2
     assert "load_balanced" in ended.err
+
+
+@pytest.mark.usefixtures("two")
+def test_a_collector_is_told_of_each_try_at_a_chain_as_of_one_trace(cli: Cli) -> None:
+    with Collector() as collector:
+        cli.env["AIEX_TELEMETRY_ENDPOINT"] = collector.url
+        ended = cli("model", "test", "fast", "--json")
+    assert ended.code == 0, ended.err
+
+    spans = [
+        span
+        for body in collector.received["/v1/traces"]
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    said = [{one.key: one.value for one in span.attributes} for span in spans]
+    assert {span.name for span in spans} == {"chat tiny"}
+    assert len({span.trace_id for span in spans}) == 1
+    names = [attributes["aiex.provider"].string_value for attributes in said]
+    assert (set(names[:-1]), names[-1]) == ({"first"}, "second")
+    assert {attributes["gen_ai.provider.name"].string_value for attributes in said} == {"openai"}
+    assert ["error.type" in attributes for attributes in said] == [
+        name == "first" for name in names
+    ]
+    assert b"one two three" not in b"".join(collector.received["/v1/traces"])

@@ -48,6 +48,7 @@ from aiex.llm import (
     load_table,
 )
 from aiex.llm.adapters.openai import OpenAIAdapter
+from aiex.llm.ports import Operation
 from aiex.runtime import SystemClock
 from aiex.testing.clock import FakeClock
 from aiex.testing.replay import Answer, ReplayServer
@@ -104,6 +105,7 @@ class Asked:
     """A client that asks in a wire whose every word is a text delta's."""
 
     affinity = ""
+    operation: Operation = "chat"
     needs: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
 
@@ -210,6 +212,13 @@ async def test_bytes_come_between_who_was_chosen_and_what_it_took() -> None:
     assert (events[-1].input_tokens, events[-1].cost_usd_micros) == (7, 37)
     [record] = relay.records.kept
     assert (record.outcome, record.estimated_input_tokens, record.finish) == ("ok", 7, "stop")
+
+
+async def test_the_record_says_what_was_asked_for() -> None:
+    relay = Relay(provider("paid", says("All is well.")))
+    relay.asked.operation = "embeddings"
+    await relay.ask()
+    assert [record.operation for record in relay.records.kept] == ["embeddings"]
 
 
 async def test_before_the_first_bytes_another_endpoint_takes_over() -> None:

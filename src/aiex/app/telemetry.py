@@ -38,7 +38,7 @@ try:
 except ImportError as missing:
     raise UnavailableError(
         "OpenTelemetry is not installed, and the setting telemetry.endpoint asks for it",
-        hint="pip install 'aiex[otel]', or: aiex config unset telemetry.endpoint",
+        hint="pip install 'aiex[otel]', or remove the setting: aiex config path says from where",
     ) from missing
 
 __all__ = ["Telemetry", "exporters"]

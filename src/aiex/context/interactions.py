@@ -96,7 +96,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reply: str | None = None
     team: str | None = None
     key_id: str | None = None
-    operation: Literal["chat", "embeddings"] = "chat"
+    operation: Literal["chat", "embeddings", "count_tokens"] = "chat"
     schema: int = 1
 
 

@@ -197,7 +197,7 @@ class CompleteArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     """A model's answer, to what a client wrote in its own wire or to a call of our own.
 
     With the request's `passthrough` the answer comes as `WireBytes` in that wire; with *call* as
-    `ModelDelta`s; the other of the two is absent.
+    `ModelDelta` events; the other of the two is absent.
 
     Attributes:
         kind: The next reply (`complete`), the tokens of the prompt (`count`), or vectors of

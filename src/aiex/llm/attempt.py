@@ -30,7 +30,7 @@ from aiex.core import (
     WireBytes,
 )
 from aiex.llm.estimates import estimate_of
-from aiex.llm.ports import Adapter, CallRecord, Endpoint, Estimate, Relayed, Timeouts
+from aiex.llm.ports import Adapter, CallRecord, Endpoint, Estimate, Operation, Relayed, Timeouts
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 
@@ -111,6 +111,11 @@ class Attempt:
         """Return the tokens that came of a reply, by our own count."""
         raise NotImplementedError
 
+    @property
+    def operation(self) -> Operation:
+        """What is asked for."""
+        return "chat"
+
     def words(self) -> tuple[str | None, str | None]:
         """Return prompt and reply to be kept."""
         return None, None
@@ -183,7 +188,7 @@ class Attempt:
             seconds: How long it took.
             first_token: Seconds to its first content; `None` if none came.
         """
-        finish, principal, arguments = self.finish, request.principal, request.arguments
+        finish, principal = self.finish, request.principal
         prompt, reply = self.words() if request.options.record_prompts else (None, None)
         return CallRecord(
             id=self.call_id,
@@ -209,7 +214,7 @@ class Attempt:
             reply=reply,
             team=principal.team,
             key_id=principal.key_id,
-            operation="embeddings" if getattr(arguments, "kind", "") == "embed" else "chat",
+            operation=self.operation,
         )
 
 
@@ -270,6 +275,10 @@ class _RelayAttempt(Attempt):
     ) -> None:
         super().__init__(endpoint, estimate, **more)
         self._relayed = relayed
+
+    @property
+    def operation(self) -> Operation:
+        return self._relayed.operation
 
     def open(
         self, adapter: Adapter, timeouts: Timeouts

@@ -34,12 +34,16 @@ __all__ = [
     "Heard",
     "Limiter",
     "ModelInfo",
+    "Operation",
     "Preparable",
     "Relayed",
     "Reservation",
     "Strategy",
     "Timeouts",
 ]
+
+Operation = Literal["chat", "embeddings", "count_tokens"]
+"""What a model is asked for: the next reply, vectors, or the tokens of a prompt."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +278,10 @@ class Relayed(Protocol):
         """Name under which calls of one conversation belong together; empty for none."""
 
     @property
+    def operation(self) -> Operation:
+        """What is asked for."""
+
+    @property
     def needs(self) -> frozenset[str]:
         """Capabilities that the model must have, such as `tools` or `vision`."""
 
@@ -403,7 +411,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     reply: str | None = None
     team: str | None = None
     key_id: str | None = None
-    operation: Literal["chat", "embeddings"] = "chat"
+    operation: Operation = "chat"
     schema: int = 1
 
 

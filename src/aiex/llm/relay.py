@@ -33,7 +33,16 @@ from aiex.core import (
 )
 from aiex.llm.body_size import BodySize
 from aiex.llm.estimates import DEFAULT_OUTPUT
-from aiex.llm.ports import Adapter, Batching, Endpoint, Estimate, Forwarding, Relayed, Timeouts
+from aiex.llm.ports import (
+    Adapter,
+    Batching,
+    Endpoint,
+    Estimate,
+    Forwarding,
+    Operation,
+    Relayed,
+    Timeouts,
+)
 from aiex.llm.pricing import Pricing
 from aiex.llm.tokens import TokenCounter
 from aiex.runtime import Clock
@@ -113,6 +122,11 @@ class _Ask:
         self._arguments = arguments
         self._sent = sent
         self._bodies: dict[str, bytes] = {}
+
+    @property
+    def operation(self) -> Operation:
+        """What is asked for; see `llm.ports.Relayed.operation`."""
+        return "chat"
 
     @property
     def needs(self) -> frozenset[str]:
@@ -455,6 +469,11 @@ class _Count(_Ask):
         super().__init__(relay, arguments, sent)
         self._wire = wire
 
+    @property
+    def operation(self) -> Operation:
+        """What is asked for."""
+        return "count_tokens"
+
     def estimate(self, endpoint: Endpoint) -> Estimate:
         """Return that it costs nothing."""
         return Estimate(
@@ -492,6 +511,11 @@ class _Count(_Ask):
 
 class _Vectors(_Ask):
     """An ask for vectors of texts, which only OpenAI's wire has."""
+
+    @property
+    def operation(self) -> Operation:
+        """What is asked for."""
+        return "embeddings"
 
     def estimate(self, endpoint: Endpoint) -> Estimate:
         """Return what the vectors would need at *endpoint*; see `llm.ports.Relayed.estimate`."""
