@@ -129,9 +129,9 @@ def _events() -> str:
         "",
         (
             "What `aiex events tail`, `GET /api/v1/events` and `Operations.subscribe` tell. Each "
-            "stands in a `Published`: when, at which node, by which process, and the body. A "
-            "subscriber names events exactly, or with `*` for one word and a last `>` for the "
-            "rest. Nothing here carries prompts, replies or keys."
+            "stands in a `Published`: its name, when, at which node, and the body. A subscriber "
+            "names events exactly, or with `*` for one word and a last `>` for the rest. Nothing "
+            "here carries prompts, replies or keys."
         ),
     ]
     for kind in PUBLISHED:
