@@ -508,6 +508,7 @@ STARTERS = {
     "runtime/process.py",  # starts Aiex's own servers
     "llm/wheels.py",  # asks uv, in a folder of ours
     "testing/hostile_tree.py",
+    "testing/serving.py",
 }
 
 
