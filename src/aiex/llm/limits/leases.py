@@ -339,7 +339,7 @@ class LeasedLimits:
                 raise RateLimitError(
                     f"Limit {account.limit.id} of {account.subject} cannot be looked up, and what "
                     "this process may give without that is used up: the store does not answer.",
-                    hint="See `aiex status`.",
+                    hint="aiex doctor says how the store stands",
                     retry_after=_PROBE_EVERY,
                 )
         self._shared += 1
