@@ -23,6 +23,7 @@ from aiex.testing.serving import serving
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SECONDS = 60.0
+SECONDS_TO_ANSWER = 200.0  # on two processors that other tests use as well, each token waits
 TOKEN = "sk-of-both-servers"
 CLIENTS = 6
 ASKED = 10  # by each client
@@ -145,8 +146,9 @@ def test_nobody_who_had_nothing_yet_loses_an_answer_when_a_server_is_killed(
     killed_at = time.monotonic()
     with suppress(ProcessLookupError):
         os.kill(servers[0][0].pid, signal.SIGKILL)
+    ends_at = killed_at + SECONDS_TO_ANSWER
     for thread in threads:
-        thread.join(SECONDS)
+        thread.join(max(0.0, ends_at - time.monotonic()))
 
     assert len(outcomes) == CLIENTS * ASKED
     failed = [one for one in outcomes if one.error]
