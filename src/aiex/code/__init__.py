@@ -4,6 +4,12 @@ from aiex.code.brief import (
     BRIEF_VERSION,
     brief_of,
 )
+from aiex.code.chunk import (
+    CHUNK_VERSION,
+    Chunk,
+    chunk_code,
+    chunk_text,
+)
 from aiex.code.graph import (
     ImportGraph,
     cycles,
@@ -11,6 +17,10 @@ from aiex.code.graph import (
 )
 from aiex.code.guess import (
     guess_language,
+)
+from aiex.code.kinds import (
+    FileKind,
+    kind_of,
 )
 from aiex.code.lint import (
     RUFF_SELECT,
@@ -46,12 +56,15 @@ from aiex.code.values import (
 
 __all__ = [
     "BRIEF_VERSION",
+    "CHUNK_VERSION",
     "FACTS_VERSION",
     "LANGUAGES",
     "MAX_PARSE_BYTES",
     "RUFF_SELECT",
     "Call",
+    "Chunk",
     "FileFacts",
+    "FileKind",
     "Frame",
     "Import",
     "ImportGraph",
@@ -61,10 +74,13 @@ __all__ = [
     "SymbolKind",
     "Traceback",
     "brief_of",
+    "chunk_code",
+    "chunk_text",
     "cycles",
     "guess_language",
     "import_graph",
     "is_binary",
+    "kind_of",
     "language_of",
     "read_facts",
     "read_ruff",

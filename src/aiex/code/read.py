@@ -22,6 +22,7 @@ __all__ = [
     "is_binary",
     "language_of",
     "read_facts",
+    "read_tree",
 ]
 
 FACTS_VERSION = 4
@@ -140,19 +141,30 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
         source: The whole file.
         language: What to read it as.
     """
+    facts, _ = read_tree(source, language)
+    return facts
+
+
+def read_tree(source: bytes, language: Language) -> tuple[FileFacts, tree_sitter.Tree | None]:
+    """Return the facts of a file and its syntax tree; `None` where it could not be parsed.
+
+    The bytes keep their places in the tree.
+    """
     if b"\r" in source and b"\n" not in source:
         source = source.replace(b"\r", b"\n")  # a line of an old Mac ends with CR alone
     problem = _unreadable(source)
     if problem is not None:
-        return FileFacts(
+        unread = FileFacts(
             language=language,
             lines=_count(source, ()),
             is_generated=_is_generated(source),
             not_checked=(problem,),
         )
+        return unread, None
     parser, table = _table(language)
+    tree = parser.parse(table.prepare(source) if table.prepare is not None else source)
     walk = Walk(source, table, functools.partial(_reparse, source, language))
-    walk.run(parser.parse(table.prepare(source) if table.prepare is not None else source))
+    walk.run(tree)
     walk.trim()
     notes = []
     if not _is_utf8(source):
@@ -162,7 +174,7 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
         notes.append(
             NotChecked(what="", reason=f"it does not parse at line {places}", tool="tree-sitter")
         )
-    return FileFacts(
+    facts = FileFacts(
         language=language,
         lines=_count(source, walk.comment_spans),
         symbols=tuple(sorted(walk.symbols, key=lambda s: (s.span.start, -s.span.end))),
@@ -175,6 +187,7 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
         not_checked=tuple(notes),
         version=FACTS_VERSION,
     )
+    return facts, tree
 
 
 def _unreadable(source: bytes) -> NotChecked | None:

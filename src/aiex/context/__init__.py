@@ -38,7 +38,7 @@ from aiex.context.interactions import (
     Interactions,
     InteractionTotal,
 )
-from aiex.context.select import (
+from aiex.context.references import (
     Place,
     Reference,
     SymbolIndex,
