@@ -32,6 +32,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         models: Folder of the embedded models.
         token: File of the token that this machine's own clients show the server.
         pepper: Secret that the keys of the gateway are proved with.
+        index: Folder of the indexes of projects, which can be built anew.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
@@ -45,6 +46,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     models: Path
     token: Path
     pepper: Path
+    index: Path
     prices: Path
 
 
@@ -57,12 +59,14 @@ def places_of(settings: StateSettings) -> Places:
     if settings.directory is not None:
         state = _absolute(settings.directory)
         models = state / "models"
+        index = state / "index"
     else:
-        from platformdirs import user_data_path, user_state_path
+        from platformdirs import user_cache_path, user_data_path, user_state_path
 
         instead = "AIEX_STATE_DIRECTORY to a folder"
         state = from_home(lambda: user_state_path("aiex"), instead)
         models = from_home(lambda: user_data_path("aiex") / "models", instead)
+        index = from_home(lambda: user_cache_path("aiex") / "index", instead)
     if settings.models is not None:
         models = _absolute(settings.models)
     return Places(
@@ -76,6 +80,7 @@ def places_of(settings: StateSettings) -> Places:
         models=models,
         token=state / "server.token",
         pepper=state / "gateway.pepper",
+        index=index,
         prices=state / "prices.json",
     )
 

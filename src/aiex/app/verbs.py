@@ -33,6 +33,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
     made = {
         "explain": _explain,
         "analyze": _analyze,
+        "context": _context,
         "create_module": _create_module,
         "create_project": _create_project,
         "change": _change,
@@ -102,6 +103,13 @@ def _explain(house: House) -> Verb[Any]:
     return Explain(
         reader=_reader(house), open_git=Git, lint=Ruff(house.cache()), models=house.models()
     )
+
+
+def _context(house: House) -> Verb[Any]:
+    from aiex.assistant.context import ContextVerb
+    from aiex.assistant.indexing import Indexer
+
+    return ContextVerb(Indexer(house.files, house.places.index), house.models())
 
 
 def _analyze(house: House) -> Verb[Any]:

@@ -42,7 +42,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
         end_line: Line of its last byte, 1-based; two pieces of one long line share it.
         scope: Qualified name of the innermost definition around its beginning; empty at top level.
         symbols: Qualified names of what is defined in it.
-        signature: Head of the definition around it, or else of the first one in it; may be empty.
+        heads: The head of each of *symbols*, in their order; may be empty texts.
+        signature: Head of the definition around its beginning; empty at top level.
     """
 
     span: Span
@@ -50,6 +51,7 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     end_line: int
     scope: str = ""
     symbols: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     signature: str = ""
 
 
@@ -133,9 +135,7 @@ def _cuts(text: _Lines, root: tree_sitter.Node) -> list[_Piece]:
     return pieces
 
 
-def _borders(
-    node: tree_sitter.Node, first: int, last: int
-) -> list[tuple[tree_sitter.Node, int]]:
+def _borders(node: tree_sitter.Node, first: int, last: int) -> list[tuple[tree_sitter.Node, int]]:
     """Return the children of *node* that begin a line of their own, each with that line.
 
     One alone that covers the whole is replaced by its own children.
@@ -150,7 +150,8 @@ def _borders(
             row, end = child.start_point[0], child.end_point[0]
             if end - row > width:
                 largest, width = child, end - row
-            if row > before and first < row < last or (row == first and not found and row > before):
+            is_new_line = row > before
+            if is_new_line and row < last and (row > first or not found):
                 if not is_above:
                     found.append((child, row))
                 else:
@@ -228,14 +229,16 @@ def _with_symbols(
                 around.pop()
             if symbol.span.end > end:
                 around.append(symbol)
-        head = scope or (inside[0] if inside else None)
+        heads = {symbol.qualified_name: symbol.signature for symbol in reversed(inside)}
+        names = tuple(dict.fromkeys(symbol.qualified_name for symbol in inside))
         chunk = Chunk(
             span=Span(start, end),
             start_line=line,
             end_line=last,
             scope=scope.qualified_name if scope else "",
-            symbols=tuple(dict.fromkeys(s.qualified_name for s in inside)),
-            signature=head.signature if head else "",
+            symbols=names,
+            heads=tuple(heads[name] for name in names),
+            signature=scope.signature if scope else "",
         )
         if end - start > _LONGEST_LINE and last - first == 1:
             yield from _cut_line(text.source, chunk)

@@ -18,7 +18,9 @@ _TEST = re.compile(
     r"|/[^/]*[A-Za-z0-9](?:Test|Tests|Spec|TestCase|IT)\.(?:java|kt|scala|cs|swift)$"
     r"|/tests?\.(?:rs|py|go)$"
 )
-_EXAMPLE = re.compile(r"/(?:examples?|samples?|demos?|tutorials?|benchmarks?|bench|benches)/", re.I)
+_EXAMPLE = re.compile(
+    r"/(?:examples?|samples?|demos?|tutorials?|benchmarks?|bench|benches)/", re.IGNORECASE
+)
 _GENERATED = re.compile(
     r"/(?:dist|third_party|vendor|node_modules|priv/static|__generated__)/"
     r"|[.-]min\.(?:js|css)$|\.(?:bundle|cjs|umd|iife)\.js$|\.(?:lock|map|snap|sum)$"
@@ -35,11 +37,10 @@ _PROSE_NAMES = re.compile(
     re.IGNORECASE,
 )
 _CODE = frozenset(
-    {"astro", "bash", "bat", "clj", "cljs", "coffee", "cr", "cs", "css", "d", "dart", "eex", "elm"}
-    | {"erl", "f90", "fish", "fs", "groovy", "gql", "graphql", "heex", "hrl", "hs", "jl", "kt"}
-    | {"kts", "leex", "less", "lua", "m", "ml", "mli", "mm", "nim", "nix", "php", "pl", "pm"}
-    | {"prisma", "proto", "ps1", "r", "rb", "sass", "scala", "scss", "sh", "sol", "sql", "svelte"}
-    | {"swift", "tf", "thrift", "vb", "vim", "vue", "zig", "zsh"}
+    {"astro", "clj", "cljs", "coffee", "cr", "cs", "css", "d", "dart", "eex", "elm", "erl", "f90"}
+    | {"fs", "gql", "graphql", "groovy", "heex", "hrl", "hs", "jl", "kt", "kts", "leex", "less"}
+    | {"lua", "m", "ml", "mli", "mm", "nim", "php", "pl", "pm", "prisma", "proto", "r", "rb"}
+    | {"sass", "scala", "scss", "sol", "sql", "svelte", "swift", "thrift", "vb", "vue", "zig"}
 )
 
 

@@ -33,16 +33,37 @@ from aiex.context.gateway_keys import (
     GatewayKey,
     GatewayKeys,
 )
+from aiex.context.index import (
+    Changed,
+    ContextIndex,
+    IndexUpdate,
+    ReadFile,
+)
 from aiex.context.interactions import (
     Interaction,
     Interactions,
     InteractionTotal,
+)
+from aiex.context.outline import (
+    outline,
+)
+from aiex.context.pack import (
+    Packed,
+    pack,
+)
+from aiex.context.query import (
+    understand,
 )
 from aiex.context.references import (
     Place,
     Reference,
     SymbolIndex,
     names_called,
+)
+from aiex.context.select import (
+    Hit,
+    Selection,
+    Selector,
 )
 from aiex.context.shown import (
     Shown,
@@ -62,19 +83,27 @@ __all__ = [
     "CacheKey",
     "Change",
     "ChangeStatus",
+    "Changed",
     "Changes",
+    "ContextIndex",
     "DigestCache",
     "FileStat",
     "Fitted",
     "GatewayKey",
     "GatewayKeys",
+    "Hit",
+    "IndexUpdate",
     "Interaction",
     "InteractionTotal",
     "Interactions",
     "Item",
     "KeyAuthenticator",
+    "Packed",
     "Place",
+    "ReadFile",
     "Reference",
+    "Selection",
+    "Selector",
     "Shown",
     "ShownContext",
     "ShownItem",
@@ -84,4 +113,7 @@ __all__ = [
     "fit",
     "fold",
     "names_called",
+    "outline",
+    "pack",
+    "understand",
 ]

@@ -31,7 +31,16 @@ from aiex.context.query import Query
 from aiex.context.terms import joined_terms
 from aiex.core import StoreError
 
-__all__ = ["INDEX_VERSION", "Changed", "ContextIndex", "Found", "IndexSize", "Piece", "ReadFile"]
+__all__ = [
+    "INDEX_VERSION",
+    "Changed",
+    "ContextIndex",
+    "Found",
+    "IndexSize",
+    "IndexUpdate",
+    "Piece",
+    "ReadFile",
+]
 
 INDEX_VERSION: Final = f"1.{CHUNK_VERSION}"
 """Version of what is stored; an index of another one is built anew."""
@@ -41,7 +50,7 @@ _CODE_KINDS: Final = frozenset({"code", "test", "example", "generated"})
 _RACY_NS = 2_000_000_000
 _HEAP_BYTES = 64 << 20
 _LOCK_SECONDS = 0.02
-_NAMES_OF_PATH, _NAMES_OF_FILE, _OF_SYMBOLS = 2, 2, 3  # how often they count as text
+_NAMES_OF_PATH, _NAMES_OF_FILE, _OF_SYMBOLS = 2, 2, 4  # how often they count as text
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS file (
@@ -93,12 +102,14 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
         path: Its file, relative to the root.
         scope: Qualified name of the definition around it; may be empty.
         symbols: Qualified names of what it defines.
-        signature: Head of the definition around it or first in it; may be empty.
+        heads: The head of each of *symbols*, in their order.
+        signature: Head of the definition around it; may be empty.
     """
 
     path: str
     scope: str = ""
     symbols: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
     signature: str = ""
 
 
@@ -172,6 +183,11 @@ class ContextIndex:
     ) -> None:
         self._table.close()
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._table = sqlite3.connect(
@@ -238,7 +254,7 @@ class ContextIndex:
         return Changed(touched=tuple(touched), gone=gone, digests=digests)
 
     @contextmanager
-    def updating(self, *, patience: float = 10.0) -> Iterator[_Update | None]:
+    def updating(self, *, patience: float = 10.0) -> Iterator[IndexUpdate | None]:
         """Hand out what writes to the index; `None` if another process writes for too long.
 
         What was written is there once the block ends; an error takes it all back.
@@ -250,7 +266,7 @@ class ContextIndex:
             if not _locked(lock.fileno(), patience):
                 yield None
                 return
-            update = _Update(self._table, self._code, self._prose)
+            update = IndexUpdate(self._table, self._code, self._prose)
             try:
                 yield update
                 update.commit()
@@ -311,7 +327,9 @@ class ContextIndex:
     def size(self) -> IndexSize:
         """Return how much is indexed."""
         with closing(
-            self._table.execute("SELECT kind, count(*), sum(chunks), sum(lines) FROM file GROUP BY 1")
+            self._table.execute(
+                "SELECT kind, count(*), sum(chunks), sum(lines) FROM file GROUP BY 1"
+            )
         ) as rows:
             by_kind = {kind: (files, chunks, lines) for kind, files, chunks, lines in rows}
         at = self._table.execute("SELECT value FROM about WHERE name = 'updated'").fetchone()
@@ -324,7 +342,7 @@ class ContextIndex:
         )
 
 
-class _Update:
+class IndexUpdate:
     """What writes to an index."""
 
     def __init__(self, table: sqlite3.Connection, code: _Texts, prose: _Texts) -> None:
@@ -359,8 +377,15 @@ class _Update:
                 writer.add_document(document)
         lines = file.chunks[-1].end_line if file.chunks else 0
         self._rows.append(
-            (os.fsencode(stat.path), *_stamp(stat), read_at_ns)
-            + (file.digest, file.kind, len(file.chunks), lines)
+            (
+                os.fsencode(stat.path),
+                *_stamp(stat),
+                read_at_ns,
+                file.digest,
+                file.kind,
+                len(file.chunks),
+                lines,
+            )
         )
 
     def keep(self, stat: FileStat, *, read_at_ns: int) -> None:
@@ -445,9 +470,7 @@ class _Texts:
         ]
         if not should:
             return []
-        of_kind = [
-            tantivy.Query.term_query(schema, "kind", _KINDS.index(kind)) for kind in kinds
-        ]
+        of_kind = [tantivy.Query.term_query(schema, "kind", _KINDS.index(kind)) for kind in kinds]
         one_of = tantivy.Query.boolean_query([(tantivy.Occur.Should, q) for q in of_kind])
         asked = tantivy.Query.boolean_query(
             [
@@ -473,7 +496,8 @@ class _Texts:
         return {stem: searcher.doc_freq("stems", stem) / total for stem in stems}
 
     def piece(self, address: Any) -> Piece:
-        return _PIECE.decode(bytes(self._now.doc(address).get_first("piece")))
+        stored: Any = self._now.doc(address).get_first("piece")
+        return _PIECE.decode(bytes(stored))
 
     def everything(self) -> Iterator[tuple[Found, Piece]]:
         total = self._now.num_docs
@@ -516,7 +540,9 @@ def _documents(file: ReadFile, number: int) -> Iterator[tantivy.Document]:
     """Yield what is indexed of each chunk of *file*."""
     path = file.stat.path
     stem = path.rpartition("/")[2].partition(".")[0]
-    about_file = f"{path.rpartition('.')[0] or path} " * _NAMES_OF_PATH + f"{stem} " * _NAMES_OF_FILE
+    about_file = (
+        f"{path.rpartition('.')[0] or path} " * _NAMES_OF_PATH + f"{stem} " * _NAMES_OF_FILE
+    )
     of_path = joined_terms(about_file)
     kind = _KINDS.index(file.kind)
     calls = _calls_by_line(file.facts)
@@ -541,7 +567,7 @@ def _documents(file: ReadFile, number: int) -> Iterator[tantivy.Document]:
         document.add_unsigned("kind", kind)
         document.add_unsigned("start", chunk.start_line)
         document.add_unsigned("end", chunk.end_line)
-        piece = Piece(_printable(path), chunk.scope, chunk.symbols, chunk.signature)
+        piece = Piece(_printable(path), chunk.scope, chunk.symbols, chunk.heads, chunk.signature)
         document.add_bytes("piece", msgspec.json.encode(piece))
         yield document
 

@@ -15,7 +15,7 @@ from aiex.context.terms import STOP_WORDS, WORD, stem, terms_of
 __all__ = ["Query", "understand"]
 
 _LATER_LINES = 0.7  # what stands below the first line says less of what is meant
-_OF_NAME = 1.5  # a name counts more than the same word in a sentence
+_OF_NAME = 1.25  # a name counts more than the same word in a sentence
 _QUOTED = 0.5  # what stands in quotes counts that much more
 _OF_STEM = 0.35
 _MOST_CHARACTERS = 20_000
@@ -30,8 +30,10 @@ _NAME = re.compile(
     r"(?:[^\W\d]\w*(?:\.|::|->|#))*(?:[^\W\d]\w*_\w+|_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*"
     r"|[^\W\d]\w*(?=\(\)))|[^\W\d]\w*(?:(?:\.|::)[^\W\d]\w*)+"
 )
-_PATH = re.compile(r"(?<![\w/.:-])((?:[\w@.-]+/)*[\w@.-]+\.[A-Za-z]\w{0,5}|(?:[\w@.-]+/)+[\w@.-]+)"
-                   r"(?::(\d{1,7}))?(?![\w/])")
+_PATH = re.compile(
+    r"(?<![\w/.:-])((?:[\w@.-]+/)*[\w@.-]+\.[A-Za-z]\w{0,5}|(?:[\w@.-]+/)+[\w@.-]+)"
+    r"(?::(\d{1,7}))?(?![\w/])"
+)
 _SCOPE = re.compile(r"^\w+(?:\([^)\n]*\))?!?:\s")
 _OF_TESTS = re.compile(
     r"(?i)\b(?:tests?|specs?|test ?(?:case|suite)s?|fixtures?|unit ?tests?|mocks?)\b"
@@ -97,7 +99,9 @@ def _weighed(lines: Sequence[str], without: frozenset[str]) -> dict[str, float]:
     for number, line in enumerate(lines):
         weight = _LATER_LINES if number else 1.0
         for word in WORD.findall(line):
-            is_name = "_" in word.strip("_") or (word != word.upper() and word[1:] != word[1:].lower())
+            is_name = "_" in word.strip("_") or (
+                word != word.upper() and word[1:] != word[1:].lower()
+            )
             for position, term in enumerate(terms_of(word)):
                 if term not in without:
                     counted[term] += weight * (_OF_NAME if is_name and not position else 1.0)

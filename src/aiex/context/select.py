@@ -17,14 +17,14 @@ from typing import Final, Literal
 import msgspec
 
 from aiex.code import FileKind
-from aiex.context.index import ContextIndex, Found, number_of
+from aiex.context.index import ContextIndex, Found, Piece, number_of
 from aiex.context.query import Query
 from aiex.context.terms import stem
 
 __all__ = ["Confidence", "Hit", "Selection", "Selector"]
 
-_FILE_WEIGHT = 0.3
-_FILE_DECAY = 0.5
+_FILE_WEIGHT = 0.35
+_FILE_DECAY = 0.7
 _FILE_CHUNKS = 5
 _WEIGHTS: Final[Mapping[FileKind, float]] = {
     "code": 1.0,
@@ -57,9 +57,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
         kind: What its file is.
         scope: Qualified name of the definition around it; may be empty.
         symbols: Qualified names of what it defines.
-        signature: Head of the definition around it or first in it; may be empty.
-        reason: Why it is here: `words`, `path`, `place`, `definition`, `calls NAME` or
-            `called by NAME`.
+        signature: Head of the definition around it, else of the first one in it; may be empty.
+        reason: Why it is here: `words`, `path`, `place`, `definition` or `calls NAME`.
     """
 
     path: str
@@ -116,17 +115,7 @@ class Selector:
         order = ranked.order()[:limit]
         pieces = self._index.pieces(order)
         hits = [
-            Hit(
-                path=piece.path,
-                start_line=one.start_line,
-                end_line=one.end_line,
-                score=round(ranked.scores[_key(one)], 4),
-                kind=one.kind,
-                scope=piece.scope,
-                symbols=piece.symbols,
-                signature=piece.signature,
-                reason=ranked.reasons.get(_key(one), "words"),
-            )
+            _hit(one, piece, ranked.scores[_key(one)], ranked.reasons.get(_key(one), "words"))
             for one, piece in zip(order, pieces, strict=True)
         ]
         if neighbours:
@@ -181,26 +170,17 @@ class Selector:
                 name = symbol.rpartition(".")[2]
                 if not 0 < self._index.callers(name) <= _COMMON:
                     continue
-                callers = [one for one in self._index.calling(name, limit=_COMMON)
-                           if _key(one) not in seen and one.kind == "code"]
+                callers = [
+                    one
+                    for one in self._index.calling(name, limit=_COMMON)
+                    if _key(one) not in seen and one.kind == "code"
+                ]
                 for one, piece in zip(callers, self._index.pieces(callers), strict=True):
                     if added == _MOST_NEIGHBOURS:
                         break
                     seen.add(_key(one))
                     added += 1
-                    more.append(
-                        Hit(
-                            path=piece.path,
-                            start_line=one.start_line,
-                            end_line=one.end_line,
-                            score=round(hit.score * _NEIGHBOUR, 4),
-                            kind=one.kind,
-                            scope=piece.scope,
-                            symbols=piece.symbols,
-                            signature=piece.signature,
-                            reason=f"calls {name}",
-                        )
-                    )
+                    more.append(_hit(one, piece, hit.score * _NEIGHBOUR, f"calls {name}"))
         return sorted([*hits, *more], key=lambda hit: -hit.score) if more else hits
 
     def _strength(self, query: Query, best: float) -> tuple[float, tuple[str, ...]]:
@@ -208,9 +188,9 @@ class Selector:
         stems = {term: stem(term) for term in query.terms}
         shares = self._index.knows(list(set(stems.values())))
         unknown = tuple(term for term, root in stems.items() if not shares[root])
-        most = sum(
-            weight * _idf(shares[root]) for root, weight in query.stems.items()
-        ) + sum(weight * _idf(shares[stems[term]]) for term, weight in query.terms.items())
+        most = sum(weight * _idf(shares[root]) for root, weight in query.stems.items()) + sum(
+            weight * _idf(shares[stems[term]]) for term, weight in query.terms.items()
+        )
         return (best / (most * (_K1 + 1)) if most else 0.0), unknown
 
 
@@ -252,6 +232,20 @@ class _Ranked:
         """Return the chunks, best first."""
         keys = sorted(self.scores, key=lambda key: (-self.scores[key], key))
         return [self.found[key] for key in keys]
+
+
+def _hit(one: Found, piece: Piece, score: float, reason: str) -> Hit:
+    return Hit(
+        path=piece.path,
+        start_line=one.start_line,
+        end_line=one.end_line,
+        score=round(score, 4),
+        kind=one.kind,
+        scope=piece.scope,
+        symbols=piece.symbols,
+        signature=piece.signature or next(iter(piece.heads), ""),
+        reason=reason,
+    )
 
 
 def _of_file(scores: list[float]) -> float:

@@ -1,8 +1,9 @@
 """From words to the terms that they are found by; pure rules, the same for texts and questions.
 
-An identifier is found by itself and by its parts, whether they are joined by case or by `_`; every
-term also has a stem, which brings `connecting`, `connection` and `connect` together and counts
-less. Both rules were measured on commits of fourteen projects in eight languages.
+An identifier is found by its parts and by all of them together, whether they are joined by case, by
+`_` or by `-`; every term also has a stem, which brings `connecting`, `connection` and `connect`
+together and counts less. Both rules were measured on commits of fourteen projects in eight
+languages.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Iterable
 
 __all__ = ["STOP_WORDS", "WORD", "joined_terms", "stem", "terms_of"]
 
-WORD = re.compile(r"[^\W\d]\w*")
-"""A word or an identifier."""
+WORD = re.compile(r"[^\W\d]\w*(?:-[^\W\d]\w*)*")
+"""A word or an identifier, in any of the ways to write one."""
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+|\d+")
 _LONGEST = 64  # characters; what is longer is data, not a name
@@ -41,8 +42,8 @@ def terms_of(text: str) -> list[str]:
     """Return the terms of every word of *text*, in order: each word whole, then its parts.
 
     Example:
-        >>> terms_of("parse HTTPResponse of_ids")
-        ['parse', 'httpresponse', 'http', 'response', 'of_id', 'of', 'ids']
+        >>> terms_of("parse HTTPResponse, line_buffer and --line-buffer")[:7]
+        ['parse', 'httpresponse', 'http', 'response', 'linebuffer', 'line', 'buffer']
     """
     return [term for word in WORD.findall(text) for term in _terms(word)]
 
@@ -61,12 +62,13 @@ def _joined(word: str) -> tuple[str, str]:
 
 @functools.lru_cache(_KNOWN_WORDS)
 def _terms(word: str) -> tuple[str, ...]:
-    whole = word.strip("_")[:_LONGEST]
+    word = word[:_LONGEST]
+    whole = word.replace("_", "").replace("-", "")
     if not whole:
         return ()
     found = [_singular(whole.lower())]
-    if not whole.islower() or not whole.isalpha():
-        parts = [part.lower() for part in _PART.findall(whole) if len(part) > 1]
+    if not word.islower() or not word.isalpha():
+        parts = [part.lower() for part in _PART.findall(word) if len(part) > 1]
         if len(parts) > 1:
             found += map(_singular, parts)
     return tuple(found)

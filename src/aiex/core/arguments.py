@@ -17,6 +17,7 @@ __all__ = [
     "BudgetArguments",
     "ChangeArguments",
     "CompleteArguments",
+    "ContextArguments",
     "CreateModuleArguments",
     "CreateProjectArguments",
     "DoctorArguments",
@@ -166,6 +167,26 @@ class SandboxArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
 
     action: Literal["status", "test"]
     level: Literal["none", "landlock", "bwrap"] | None = None
+
+
+class ContextArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with the index of the project.
+
+    Attributes:
+        action: Bring it up to date (`index`), look for pieces that answer *query* (`search`), put
+            them together in a text (`pack`), outline the project (`map`), say how much is indexed
+            (`status`), or delete the index (`forget`).
+        query: A question, an error, a name or the message of a change; for `search` and `pack`.
+        limit: Most pieces that `search` gives.
+        budget: Most tokens of the text of `pack` and `map`.
+        rebuild: Whether `index` reads every file again.
+    """
+
+    action: Literal["index", "search", "pack", "map", "status", "forget"]
+    query: str = ""
+    limit: int = 10
+    budget: int = 8000
+    rebuild: bool = False
 
 
 class AuditArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -44,6 +44,8 @@ _VIEWER: Final = frozenset(
 )
 _DEVELOPER: Final = _VIEWER | {
     *("complete", "explain", "analyze", "create_module", "create_project"),
+    *("context.index", "context.search", "context.pack", "context.map"),
+    *("context.status", "context.forget"),
     *("change.apply", "model.test", "sandbox.test"),
 }
 _OPERATOR: Final = _VIEWER | {

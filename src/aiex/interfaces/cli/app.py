@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "cli", "run"]
 COMMANDS = (
     "explain",
     "analyze",
+    "context",
     "create",
     "change",
     "model",

@@ -13,6 +13,7 @@ HELP: dict[str, str] = {
         '              makes of it.\n'
         '  analyze     Facts about a project, without a model: nothing of it is run, nothing in\n'
         '              it changes.\n'
+        '  context     Search the project, and put together what a model should see of it.\n'
         '  create      Propose a module, or begin a project.\n'
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
@@ -185,6 +186,63 @@ HELP: dict[str, str] = {
         'Options:\n'
         '  --depth N     Most entries of each ranking.  [default: 10; x>=1]\n'
         '  --since DATE  Oldest commit that counts, as git says.\n'
+    ),
+    'context': (
+        'Usage: aiex context [OPTIONS]\n'
+        '\n'
+        '  Search the project, and put together what a model should see of it.\n'
+        '\n'
+        'Commands:\n'
+        '  forget  Delete the index of this project.\n'
+        '  index   Bring the index up to date; every other command does so, too.\n'
+        '  map     Outline the project: its most used definitions, by file.\n'
+        '  pack    Write the text that a model would be shown for QUERY, with paths and line\n'
+        '          numbers.\n'
+        '  search  Show the pieces of the project that answer QUERY, best first: a question, an\n'
+        '          error, a name, the message of a change; - reads it from standard input.\n'
+    ),
+    'context forget': (
+        'Usage: aiex context forget [OPTIONS]\n'
+        '\n'
+        '  Delete the index of this project.\n'
+    ),
+    'context index': (
+        'Usage: aiex context index [OPTIONS]\n'
+        '\n'
+        '  Bring the index up to date; every other command does so, too.\n'
+        '\n'
+        'Options:\n'
+        '  --rebuild  Read every file again.\n'
+    ),
+    'context map': (
+        'Usage: aiex context map [OPTIONS]\n'
+        '\n'
+        '  Outline the project: its most used definitions, by file.\n'
+        '\n'
+        'Options:\n'
+        '  --budget TOKENS  Most tokens of the text (2000).\n'
+    ),
+    'context pack': (
+        'Usage: aiex context pack [OPTIONS] QUERY...\n'
+        '\n'
+        '  Write the text that a model would be shown for QUERY, with paths and line numbers.\n'
+        '\n'
+        'Options:\n'
+        '  --budget TOKENS  Most tokens of the text (8000).\n'
+    ),
+    'context search': (
+        'Usage: aiex context search [OPTIONS] QUERY...\n'
+        '\n'
+        '  Show the pieces of the project that answer QUERY, best first: a question, an error, a\n'
+        '  name, the message of a change; - reads it from standard input.\n'
+        '\n'
+        'Options:\n'
+        '  --limit N  Most pieces to show (10).\n'
+    ),
+    'context status': (
+        'Usage: aiex context status [OPTIONS]\n'
+        '\n'
+        '  Show how much is indexed, and where.\n'
     ),
     'create': (
         'Usage: aiex create [OPTIONS] COMMAND [ARGS]...\n'
