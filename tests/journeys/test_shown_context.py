@@ -101,3 +101,59 @@ def test_a_new_module_is_kept_with_the_neighbours_that_were_shown(
     assert [(piece.path, piece.reason) for piece in tests.pieces] == [
         ("shop/discount.py", "what is tested")
     ]
+
+
+REFUNDS = '''"""Money that goes back."""
+
+
+def refund_receipt(receipt: int) -> int:
+    """Return what is paid back for a receipt."""
+    return -receipt
+'''
+
+
+def test_a_question_is_answered_with_what_the_project_has_about_it(
+    cli: Cli, answering: Answering
+) -> None:
+    (cli.project / "pyproject.toml").touch()
+    (cli.project / "shop/refunds.py").write_text(REFUNDS)
+    fake = answering(Scripted(text="By refund_receipt."))
+
+    asked = "how does the refund of a receipt get paid back?"
+    assert cli("explain", "shop/cart.py", "--ask", asked).code == 0
+
+    [context] = _shown(cli)
+    assert ("shop/refunds.py", "fits the question") in [
+        (piece.path, piece.reason) for piece in context.pieces
+    ]
+    assert "def refund_receipt" in json.dumps(fake.bodies[0])
+
+
+def test_a_question_about_nothing_in_the_project_adds_nothing(
+    cli: Cli, answering: Answering
+) -> None:
+    (cli.project / "pyproject.toml").touch()
+    (cli.project / "shop/refunds.py").write_text(REFUNDS)
+    answering(Scripted(text="No."))
+
+    assert cli("explain", "shop/cart.py", "--ask", "is the zebra quantized?").code == 0
+
+    [context] = _shown(cli)
+    assert "shop/refunds.py" not in [piece.path for piece in context.pieces]
+
+
+def test_a_new_module_is_written_in_sight_of_what_fits_its_description(
+    cli: Cli, answering: Answering
+) -> None:
+    (cli.project / "pyproject.toml").touch()
+    (cli.project / "money").mkdir()
+    (cli.project / "money/refunds.py").write_text(REFUNDS)
+    answering(Scripted(text="```python\nX = 1\n```"))
+
+    about = "pays the refund of a receipt back in parts"
+    assert cli("create", "module", "shop.instalments", about).code == 0
+
+    [context] = _shown(cli)
+    assert ("money/refunds.py", "fits the description") in [
+        (piece.path, piece.reason) for piece in context.pieces
+    ]

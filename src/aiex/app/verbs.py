@@ -17,7 +17,9 @@ from aiex.sandbox import Git, Recovered, on_account
 if TYPE_CHECKING:
     from aiex.app.compose import House
     from aiex.assistant.doctor import StoreInfo
+    from aiex.assistant.indexing import Indexer
     from aiex.assistant.proposals import Proposals
+    from aiex.assistant.related import Related
 
 __all__ = ["doctor_of", "openers"]
 
@@ -101,15 +103,30 @@ def _explain(house: House) -> Verb[Any]:
     from aiex.assistant.lint import Ruff
 
     return Explain(
-        reader=_reader(house), open_git=Git, lint=Ruff(house.cache()), models=house.models()
+        reader=_reader(house),
+        open_git=Git,
+        lint=Ruff(house.cache()),
+        models=house.models(),
+        related=_related(house),
     )
 
 
 def _context(house: House) -> Verb[Any]:
     from aiex.assistant.context import ContextVerb
+
+    return ContextVerb(_indexer(house), house.models())
+
+
+def _indexer(house: House) -> Indexer:
     from aiex.assistant.indexing import Indexer
 
-    return ContextVerb(Indexer(house.files, house.places.index), house.models())
+    return Indexer(house.files, house.places.index)
+
+
+def _related(house: House) -> Related:
+    from aiex.assistant.related import Related
+
+    return Related(_indexer(house))
 
 
 def _analyze(house: House) -> Verb[Any]:
@@ -171,6 +188,7 @@ def _create_module(house: House) -> Verb[Any]:
         writer=Writer(models, Finisher(ruff_program), house.places.replies),
         lint=Ruff(house.cache()),
         proposals=_proposals(house),
+        related=_related(house),
     )
 
 

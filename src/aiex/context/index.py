@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import shutil
 import sqlite3
@@ -306,9 +307,16 @@ class ContextIndex:
         """Return all chunks of a file."""
         return self._code.of_file(file) or self._prose.of_file(file)
 
-    def knows(self, stems: Sequence[str]) -> dict[str, float]:
-        """Return of each of *stems* the share of the chunks of code that have it, 0 to 1."""
-        return self._code.shares(stems)
+    def rarity(self, stems: Sequence[str]) -> dict[str, float]:
+        """Return the inverse document frequency of each of *stems* in code, as BM25 counts it.
+
+        A stem that nothing has is as rare as can be, which its being in `unknown` tells.
+        """
+        return self._code.rarity(stems)
+
+    def unknown(self, stems: Sequence[str]) -> frozenset[str]:
+        """Return those of *stems* that no chunk of code has."""
+        return self._code.unknown(stems)
 
     def pieces(self, found: Sequence[Found]) -> list[Piece]:
         """Return what is stored of each of *found*."""
@@ -490,10 +498,13 @@ class _Texts:
         found = self._found(tantivy.Query.term_query(self._schema, "file", file), 10_000)
         return sorted(found, key=lambda one: (one.start_line, one.end_line))
 
-    def shares(self, stems: Sequence[str]) -> dict[str, float]:
-        searcher = self._now
-        total = searcher.num_docs or 1
-        return {stem: searcher.doc_freq("stems", stem) / total for stem in stems}
+    def rarity(self, stems: Sequence[str]) -> dict[str, float]:
+        total = self._now.num_docs
+        counts = {stem: self._now.doc_freq("stems", stem) for stem in stems}
+        return {s: math.log(1 + (total - n + 0.5) / (n + 0.5)) for s, n in counts.items()}
+
+    def unknown(self, stems: Sequence[str]) -> frozenset[str]:
+        return frozenset(stem for stem in stems if not self._now.doc_freq("stems", stem))
 
     def piece(self, address: Any) -> Piece:
         stored: Any = self._now.doc(address).get_first("piece")

@@ -9,7 +9,6 @@ languages; none of them turns on which project or language it is.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
@@ -186,12 +185,12 @@ class Selector:
     def _strength(self, query: Query, best: float) -> tuple[float, tuple[str, ...]]:
         """Return the share of the question that the best piece has, and what no piece has."""
         stems = {term: stem(term) for term in query.terms}
-        shares = self._index.knows(list(set(stems.values())))
-        unknown = tuple(term for term, root in stems.items() if not shares[root])
-        most = sum(weight * _idf(shares[root]) for root, weight in query.stems.items()) + sum(
-            weight * _idf(shares[stems[term]]) for term, weight in query.terms.items()
-        )
-        return (best / (most * (_K1 + 1)) if most else 0.0), unknown
+        rarity = self._index.rarity(list(query.stems))
+        unknown = self._index.unknown(list(query.stems))
+        most = sum(weight * rarity[root] for root, weight in query.stems.items())
+        most += sum(weight * rarity[stems[term]] for term, weight in query.terms.items())
+        share = best / (most * (_K1 + 1)) if most else 0.0
+        return share, tuple(term for term, root in stems.items() if root in unknown)
 
 
 class _Ranked:
@@ -266,11 +265,6 @@ def _matching(path: str, files: Sequence[str]) -> list[str]:
         if found:
             return found if len(found) <= _MOST_PLACES else []
     return []
-
-
-def _idf(share: float) -> float:
-    """Return the weight of a term that *share* of a thousand chunks have."""
-    return math.log(1 + (1 - share + 0.0005) / (share + 0.0005))
 
 
 def _confidence(strength: float, hits: Sequence[Hit]) -> Confidence:

@@ -16,6 +16,7 @@ from aiex.assistant.lint import LintReport, Ruff
 from aiex.assistant.models import Chosen, Models, cost_of, piece_of, sum_of
 from aiex.assistant.project import ProjectReader
 from aiex.assistant.proposals import Proposals, summary_of
+from aiex.assistant.related import Related
 from aiex.assistant.ruff_settings import RuffSettings
 from aiex.assistant.verbs import Run
 from aiex.code import Language, read_facts
@@ -44,6 +45,7 @@ class CreateModule:
         writer: Has files written.
         lint: Finds what a linter says of them.
         proposals: Stores them.
+        related: Finds what of the project has to do with the description.
     """
 
     name = "create_module"
@@ -57,12 +59,14 @@ class CreateModule:
         writer: Writer,
         lint: Ruff,
         proposals: Proposals,
+        related: Related,
     ) -> None:
         self._reader = reader
         self._models = models
         self._writer = writer
         self._lint = lint
         self._proposals = proposals
+        self._related = related
 
     async def run(self, arguments: CreateModuleArguments, run: Run) -> Finished:
         """Propose the module, and write it where that was asked for."""
@@ -75,7 +79,14 @@ class CreateModule:
         place, language = await anyio.to_thread.run_sync(_place, files, arguments)
         around = await anyio.to_thread.run_sync(read_surroundings, files, place, language)
         chosen = await self._models.choose(run.request.options)
-        task = self._task(arguments, run, place, language, around, chosen)
+        related = await self._related.items(
+            run,
+            f"{arguments.name} {arguments.description}",
+            reason="fits the description",
+            without={place.path, place.test_path, *(path for path, _ in around.examples)},
+        )
+        items = [*_items(around), *related]
+        task = self._task(arguments, run, place, language, around, items, chosen)
         module = await self._writer.write(run, chosen, task)
         if module.file is None:
             return _dry(place, language, module)
@@ -101,6 +112,7 @@ class CreateModule:
         place: Placement,
         language: Language,
         around: Surroundings,
+        items: Sequence[Item],
         chosen: Chosen,
     ) -> Task:
         attached = [("From the user", arguments.attached)] if arguments.attached else []
@@ -120,11 +132,7 @@ class CreateModule:
         bare = sum(count(p.text) for m in messages([]) for p in m.parts if isinstance(p, TextPart))
         # Half of the window at most: a style is seen in a page or two.
         room = chosen.room(reply_tokens(run.request.options)) // 2 - bare
-        fitted: Fitted = fit(
-            _items(around),
-            max(0, room),
-            count,
-        )
+        fitted: Fitted = fit(items, max(0, room), count)
         return Task(
             path=place.path,
             language=language,

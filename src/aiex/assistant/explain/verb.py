@@ -13,6 +13,7 @@ from aiex.assistant.explain.wording import facts_in_words
 from aiex.assistant.lint import Ruff
 from aiex.assistant.models import Asked, Chosen, Models, cost_of, piece_of
 from aiex.assistant.project import OpenGit, ProjectReader
+from aiex.assistant.related import Related
 from aiex.assistant.verbs import Run
 from aiex.context import Fitted, Item, ShownItem, fit
 from aiex.core import (
@@ -42,18 +43,26 @@ class Explain:
         open_git: Opens the history of a request's root.
         lint: Finds what a linter says of a file.
         models: Asks models.
+        related: Finds what else of the project has to do with a question.
     """
 
     name = "explain"
     arguments_type = ExplainArguments
 
     def __init__(
-        self, *, reader: ProjectReader, open_git: OpenGit, lint: Ruff, models: Models
+        self,
+        *,
+        reader: ProjectReader,
+        open_git: OpenGit,
+        lint: Ruff,
+        models: Models,
+        related: Related,
     ) -> None:
         self._reader = reader
         self._open_git = open_git
         self._lint = lint
         self._models = models
+        self._related = related
 
     async def run(self, arguments: ExplainArguments, run: Run) -> Finished:
         """Tell the facts, then what a model makes of them."""
@@ -72,6 +81,8 @@ class Explain:
             await run.emit(Notice(text=f"No model: {error.message} {error.hint or ''}".strip()))
             missing = NotChecked(what="the model's explanation", reason=error.message)
             return _finished(subject, "no_model", missing)
+        if arguments.question:
+            subject = await self._with_related(subject, arguments.question, run)
         output = options.max_output_tokens or _LONGEST_REPLY
         fitted = self._fit(subject, arguments, chosen, output)
         messages = _messages(subject, arguments, fitted.shown)
@@ -87,6 +98,12 @@ class Explain:
             left_out=[f"{item.path}:{item.start_line}" for item in fitted.left_out],
         )
         return _finished(subject, asked.reason, fitted=fitted, asked=asked)
+
+    async def _with_related(self, subject: Subject, question: str, run: Run) -> Subject:
+        """Return *subject* with what else fits the question, behind what it shows anyway."""
+        shown = {item.path for item in subject.items}
+        found = await self._related.items(run, question, reason="fits the question", without=shown)
+        return msgspec.structs.replace(subject, items=(*subject.items, *found))
 
     async def _subject(self, arguments: ExplainArguments, run: Run) -> Subject:
         if arguments.kind == "error":
