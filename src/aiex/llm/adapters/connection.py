@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
         self._framing += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._break(f"what came is no HTTP: {error}")
         if self._framing > _MOST_FRAMING_BYTES:
             self._break(f"more than {_MOST_FRAMING_BYTES} bytes came that are no body")

@@ -15,8 +15,6 @@ from aiex.llm.adapters.connection import Connection
 
 __all__ = ["Pool"]
 
-_MOST_IDLE = 256
-_IDLE_SECONDS = 15.0
 _ADDRESS_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
 _CLOSING_SECONDS = 1.0
@@ -50,6 +48,8 @@ class Pool:
         port: Its port.
         is_tls: Whether to speak TLS with it.
         trust: Says which certificates are trusted; may block.
+        most_idle: Most connections that wait to be used again.
+        idle_seconds: How long they wait.
     """
 
     def __init__(
@@ -59,11 +59,15 @@ class Pool:
         *,
         is_tls: bool,
         trust: Callable[[], ssl.SSLContext] = _usual_trust,
+        most_idle: int = 256,
+        idle_seconds: float = 15.0,
     ) -> None:
         self._host = host
         self._port = port
         self._is_tls = is_tls
         self._trust = trust
+        self._most_idle = most_idle
+        self._idle_seconds = idle_seconds
         self._tls: ssl.SSLContext | None = None
         self._addresses: _Addresses = []
         self._looked_up = 0.0
@@ -114,13 +118,13 @@ class Pool:
             connection.abort()
             return
         loop = asyncio.get_running_loop()
-        if len(self._idle) >= _MOST_IDLE:
+        if len(self._idle) >= self._most_idle:
             oldest = next(iter(self._idle))
             del self._idle[oldest]
             oldest.abort()
         self._idle[connection] = loop.time()
         if self._sweeping is None:
-            self._sweeping = loop.call_later(_IDLE_SECONDS, self._sweep)
+            self._sweeping = loop.call_later(self._idle_seconds, self._sweep)
 
     async def aclose(self) -> None:
         """Drop all connections, those in use too."""
@@ -157,8 +161,8 @@ class Pool:
         self._sweeping = None
         loop = asyncio.get_running_loop()
         for connection, since in list(self._idle.items()):
-            if since + _IDLE_SECONDS > loop.time():
-                self._sweeping = loop.call_at(since + _IDLE_SECONDS, self._sweep)
+            if since + self._idle_seconds > loop.time():
+                self._sweeping = loop.call_at(since + self._idle_seconds, self._sweep)
                 return
             del self._idle[connection]
             connection.abort()
