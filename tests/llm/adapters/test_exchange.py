@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import ByteStream
+from tests.llm.adapters.raw import Server, always, certificate_of, hold, serving
 
 from aiex.core import (
     AiexError,
@@ -28,7 +29,6 @@ from aiex.core import (
 from aiex.llm import Timeouts
 from aiex.llm.adapters.http import Upstream
 from aiex.wires import openai_chat
-from tests.llm.adapters.raw import Server, always, certificate_of, hold, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -93,12 +93,14 @@ async def test_a_request_is_sent_as_it_should_be() -> None:
         await client.send(sized(SAID))
 
     async with serving(note) as server, upstream(f"{server.url}/v1/", key="sk-1") as to:
-        await to.request("POST", "/a b?c=%20d", b"{}", timeouts=PATIENT)
+        await to.request("POST", "/a%20b?c=%20d", b"{}", timeouts=PATIENT)
+    host = server.url.removeprefix("http://").encode()
     assert sent == [
         b"POST /v1/a%20b?c=%20d HTTP/1.1\r\n"
-        b"Host: 127.0.0.1:%d\r\nAccept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: aiex\r\n"
+        b"Host: " + host + b"\r\n"
+        b"Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: aiex\r\n"
         b"Authorization: Bearer sk-1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
-        b"\r\n{}" % server.port
+        b"\r\n{}"
     ]
 
 
@@ -219,7 +221,7 @@ async def test_no_tls_where_it_is_expected_is_an_overload() -> None:
 
 async def test_a_stream_that_is_cut_anywhere_is_an_error_until_its_marker_has_come() -> None:
     answer = chunked(HELLO, STOP, b"data: [DONE]\n\n")
-    marker = answer.index(STOP) + len(STOP)
+    marker = answer.index(STOP) + len(STOP.rstrip())
     left = iter(range(len(answer)))
 
     async def cut(client: ByteStream) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import ByteStream
+from tests.llm.adapters.raw import always, certificate_of, hold, serving
 
 from aiex.llm.adapters.connection import Connection
 from aiex.llm.adapters.pool import Pool
-from tests.llm.adapters.raw import always, certificate_of, hold, serving
 
 pytestmark = pytest.mark.anyio
 

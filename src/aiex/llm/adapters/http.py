@@ -121,8 +121,8 @@ class Upstream:
         max_reply_bytes: int = MAX_REPLY_BYTES,
         reuses_connections: bool = True,
     ) -> None:
-        parts = urlsplit(base_url)
         try:
+            parts = urlsplit(base_url)
             if parts.scheme not in _PORTS or not parts.hostname:
                 raise ValueError
             self._host = parts.hostname.encode("idna").decode()
