@@ -95,7 +95,7 @@ async def hold(client: ByteStream) -> None:
 
 
 def certificate_of(name: str, folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a certificate for *name* that vouches for itself, and its server's side."""
+    """Return the file of a certificate for *name* that vouches for itself, and who serves it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
