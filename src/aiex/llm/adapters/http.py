@@ -7,7 +7,6 @@ because that is what stops the provider's work and its bill.
 from __future__ import annotations
 
 import asyncio
-import functools
 import ipaddress
 import logging
 import re
@@ -53,6 +52,7 @@ _MAX_ERROR_BYTES = 256 * 1024
 _PORTS = {"http": 80, "https": 443}
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 _OF_A_PATH = "%/?:@!$&'()*+,;=~"
+_MOST_HEADS = 64
 _BREAK = re.compile(r"[\r\n\0]")
 _REDACTED = "[key]"
 _NO_HEADERS: Mapping[str, str] = {}
@@ -154,6 +154,7 @@ class Upstream:
         self._max_reply_bytes = max_reply_bytes
         self._reuses_connections = reuses_connections
         self._pool: Pool | None = None
+        self._heads: dict[object, bytes] = {}  # they are the same for one call after another
         self.rate_limits: tuple[RateLimit, ...] = ()
 
     @property
@@ -179,9 +180,22 @@ class Upstream:
             await pool.aclose()
 
     async def request(
-        self, method: str, path: str, body: bytes | None = None, *, timeouts: Timeouts
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        timeouts: Timeouts,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Return the body of a 2xx answer.
+
+        Args:
+            method: HTTP method.
+            path: Path below the base address.
+            body: Body of the request, JSON.
+            timeouts: How long to wait for what; of those for tokens the total takes the place.
+            headers: Headers beside those of every call; they win.
 
         Raises:
             ProviderError: Any other answer, or none.
@@ -191,7 +205,9 @@ class Upstream:
         key = self._api_key()
         exchange = None
         try:
-            exchange = await self._open(method, path, body, key=key, timeouts=_whole(timeouts))
+            exchange = await self._open(
+                method, path, body, key=key, timeouts=_whole(timeouts), headers=headers
+            )
             return await exchange.rest()
         except AiexError as error:
             self._redact(error, key)
@@ -294,7 +310,7 @@ class Upstream:
         *,
         headers: Mapping[str, str],
         timeouts: Timeouts,
-        heard: Heard | None = None,
+        heard: Heard,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the answer to a POST as they are read.
 
@@ -303,8 +319,7 @@ class Upstream:
             body: Body of the request, JSON.
             headers: Headers beside those of every call; they win.
             timeouts: How long to wait for what.
-            heard: What whoever reads the bytes finds in them; `None` for an answer that is not
-                a stream, which comes whole.
+            heard: What whoever reads the bytes finds in them.
 
         Raises:
             ProviderError: The answer is not 2xx, or cannot be had.
@@ -314,14 +329,10 @@ class Upstream:
         """
         key = self._api_key()
         exchange = None
-        waits = timeouts if heard is not None else _whole(timeouts)
         try:
             exchange = await self._open(
-                "POST", path, body, key=key, timeouts=waits, headers=headers
+                "POST", path, body, key=key, timeouts=timeouts, headers=headers
             )
-            if heard is None:
-                yield await exchange.rest()
-                return
             seen = heard.progress
             while data := await exchange.read():
                 yield data
@@ -436,21 +447,31 @@ class Upstream:
         Raises:
             ConfigurationError: One of them would become several.
         """
+        told = (method, path, key, *headers.items())
+        head = self._heads.get(told)
+        if head is None:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[told] = self._head_without_body(method, path, key, headers)
+        if body is None:
+            return head + b"\r\n"
+        return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (head, len(body))
+
+    def _head_without_body(
+        self, method: str, path: str, key: str | None, headers: Mapping[str, str]
+    ) -> bytes:
         sent = {**self._usual, **self._headers(key), **headers}
         if self._login is not None and "Authorization" not in sent:
             login = self._login if ":" in self._login else f"{self._login}:"
             sent["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
-        if body is not None:
-            sent["Content-Type"] = "application/json"
-            sent["Content-Length"] = str(len(body))
         lines = [f"{name}: {value}" for name, value in sent.items()]
-        lines.insert(0, f"{method} {_quoted(self._path + path)} HTTP/1.1")
+        lines.insert(0, f"{method} {quote(self._path + path, safe=_OF_A_PATH)} HTTP/1.1")
         if _BREAK.search(" ".join(lines)):
             raise ConfigurationError(
                 f"what is sent to {self._provider} has a line break in its headers",
                 hint=f"look at the key of {self._provider}: it must be one line",
             )
-        return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+        return "\r\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
 
     def _unreachable(self, error: OSError, timeouts: Timeouts) -> ProviderError:
         where = f"{self._provider} at {self._base_url}"
@@ -531,11 +552,6 @@ def _whole(timeouts: Timeouts) -> Timeouts:
         between_chunks=timeouts.total,
         total=timeouts.total,
     )
-
-
-@functools.lru_cache(maxsize=64)
-def _quoted(path: str) -> str:
-    return quote(path, safe=_OF_A_PATH)
 
 
 def _lowered(headers: Mapping[bytes, bytes]) -> dict[str, str]:
