@@ -140,7 +140,7 @@ class Door:
         connection: Connection = scope["aiex"]
         headers: Headers = dict(scope["headers"])
         path: str = scope["path"]
-        connection.running = asyncio.current_task()
+        connection.running = asyncio.current_task(connection.loop)
         if connection.has_left:
             return
         try:

@@ -39,7 +39,7 @@ def _usual_trust() -> ssl.SSLContext:
 
 
 class Pool:
-    """The connections to one server.
+    """The connections to one server, in the event loop that it is made in.
 
     How many are open at once is for the limits to say; how many wait to be used again has a bound.
 
@@ -68,6 +68,7 @@ class Pool:
         self._trust = trust
         self._most_idle = most_idle
         self._idle_seconds = idle_seconds
+        self._loop = asyncio.get_running_loop()
         self._tls: ssl.SSLContext | None = None
         self._addresses: _Addresses = []
         self._looked_up = 0.0
@@ -99,7 +100,7 @@ class Pool:
         try:
             # Nothing may come for minutes while a model thinks.
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            _, connection = await asyncio.get_running_loop().create_connection(
+            _, connection = await self._loop.create_connection(
                 lambda: Connection(self._forget),
                 sock=link,
                 ssl=self._tls,
@@ -117,14 +118,13 @@ class Pool:
         if not keeps or not connection.is_reusable:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
         if len(self._idle) >= self._most_idle:
             oldest = next(iter(self._idle))
             del self._idle[oldest]
             oldest.abort()
-        self._idle[connection] = loop.time()
+        self._idle[connection] = self._loop.time()
         if self._sweeping is None:
-            self._sweeping = loop.call_later(self._idle_seconds, self._sweep)
+            self._sweeping = self._loop.call_later(self._idle_seconds, self._sweep)
 
     async def aclose(self) -> None:
         """Drop all connections, those in use too."""
@@ -141,14 +141,13 @@ class Pool:
 
     async def _look_up(self) -> None:
         """Find out where the server is and whom to trust, unless that is known."""
-        loop = asyncio.get_running_loop()
         if self._is_tls and self._tls is None:
             self._tls = await anyio.to_thread.run_sync(self._trust)
-        if not self._addresses or loop.time() - self._looked_up > _ADDRESS_SECONDS:
+        if not self._addresses or self._loop.time() - self._looked_up > _ADDRESS_SECONDS:
             self._addresses = list(
-                await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             )
-            self._looked_up = loop.time()
+            self._looked_up = self._loop.time()
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -159,10 +158,9 @@ class Pool:
     def _sweep(self) -> None:
         """Drop what nobody has used for long."""
         self._sweeping = None
-        loop = asyncio.get_running_loop()
         for connection, since in list(self._idle.items()):
-            if since + self._idle_seconds > loop.time():
-                self._sweeping = loop.call_at(since + self._idle_seconds, self._sweep)
+            if since + self._idle_seconds > self._loop.time():
+                self._sweeping = self._loop.call_at(since + self._idle_seconds, self._sweep)
                 return
             del self._idle[connection]
             connection.abort()
