@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Answering = Callable[..., FakeOpenAI]
 
 NEEDLESS = {
+    "aiohttp",
     "cryptography",
     "genai_prices",
     "difflib",
@@ -46,7 +47,7 @@ def test_a_question_imports_only_what_it_needs(cli: Cli, answering: Answering) -
 
     imported = _imported(ended.err)
     assert fake.bodies
-    assert "aiohttp" in imported
+    assert "httptools" in imported
     assert imported & NEEDLESS == set()
 
 
@@ -56,4 +57,4 @@ def test_facts_alone_import_no_client(cli: Cli) -> None:
     imported = _imported(cli("explain", "shop/cart.py", "--facts-only").err)
 
     assert "aiex.code" in imported
-    assert imported & (NEEDLESS | {"aiohttp", "aiex.llm.adapters"}) == set()
+    assert imported & (NEEDLESS | {"httptools", "aiex.llm.adapters"}) == set()

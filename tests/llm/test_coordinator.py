@@ -657,7 +657,7 @@ async def test_calls_under_way_are_told_to_the_strategy() -> None:
         return endpoints
 
     slow = Named("first", [TextDelta(text="Hel"), Hold()], says("Mine."))
-    house = House(slow, strategy=strategy)
+    house = House(slow, Named("second"), strategy=strategy)
     async with house.coordinator:
         first = house.coordinator.stream(CALL, house.endpoints, request=a_request())
         second = house.coordinator.stream(CALL, house.endpoints, request=a_request())
@@ -671,7 +671,7 @@ async def test_calls_under_way_are_told_to_the_strategy() -> None:
         async with aclosing(third):
             async for _ in third:
                 pass
-    assert seen == [[0], [1], [0]]
+    assert seen == [[0, 0], [1, 0], [0, 0]]
 
 
 async def test_what_was_billed_corrects_the_next_count() -> None:

@@ -10,7 +10,6 @@ from datetime import datetime
 __all__ = ["Entropy", "content_id", "new_id"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
-_TIME_DIGITS = 9
 _ENTROPY_BYTES = 10
 
 
@@ -43,20 +42,7 @@ class Entropy:
         return self._pool[at:end]
 
 
-_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
-
-
-def _base32(number: int, digits: int) -> str:
-    """Return *number*, which has at most 50 bits, in *digits* digits of base 32."""
-    pairs = _PAIRS  # ten bits at once, and without a loop: identifiers are made for every request
-    text = (
-        pairs[number >> 40 & 1023]
-        + pairs[number >> 30 & 1023]
-        + pairs[number >> 20 & 1023]
-        + pairs[number >> 10 & 1023]
-        + pairs[number & 1023]
-    )
-    return text[-digits:]
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)  # ten bits at once
 
 
 def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
@@ -81,9 +67,17 @@ def new_id(prefix: str, *, now: datetime, entropy: bytes) -> str:
         msg = f"{_ENTROPY_BYTES} random bytes are needed, got {len(entropy)}"
         raise ValueError(msg)
     millis = int(now.timestamp() * 1000)
-    high = int.from_bytes(entropy[:5], "big")
-    low = int.from_bytes(entropy[5:_ENTROPY_BYTES], "big")
-    return f"{prefix}_{_base32(millis, _TIME_DIGITS)}{_base32(high, 8)}{_base32(low, 8)}"
+    chance = int.from_bytes(entropy[:_ENTROPY_BYTES])
+    pairs = _PAIRS
+    return (  # without loops and calls: identifiers are made for every request
+        f"{prefix}_{_ALPHABET[millis >> 40 & 31]}"
+        f"{pairs[millis >> 30 & 1023]}{pairs[millis >> 20 & 1023]}"
+        f"{pairs[millis >> 10 & 1023]}{pairs[millis & 1023]}"
+        f"{pairs[chance >> 70]}{pairs[chance >> 60 & 1023]}"
+        f"{pairs[chance >> 50 & 1023]}{pairs[chance >> 40 & 1023]}"
+        f"{pairs[chance >> 30 & 1023]}{pairs[chance >> 20 & 1023]}"
+        f"{pairs[chance >> 10 & 1023]}{pairs[chance & 1023]}"
+    )
 
 
 def content_id(*parts: str, digits: int = 12) -> str:

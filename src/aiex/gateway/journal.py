@@ -25,6 +25,7 @@ from aiex.core import (
 
 __all__ = ["EventJournal"]
 
+_LONG = frozenset({ContextShown, Facts, Finished, ModelDelta, ReasoningText, Text})
 _EVENT_BYTES = 400  # what an event takes in memory besides its text, about
 
 
@@ -109,8 +110,10 @@ class EventJournal:
 
 def _weight(body: EventBody) -> int:
     """Return the bytes that an event takes, about; cheap, since it is asked for each."""
-    if isinstance(body, WireBytes):
+    if type(body) is WireBytes:
         return _EVENT_BYTES + len(body.data)
+    if type(body) not in _LONG:
+        return _EVENT_BYTES
     match body:
         case Text() | ReasoningText() | ContextShown():
             return _EVENT_BYTES + len(body.text)

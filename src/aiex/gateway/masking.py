@@ -22,6 +22,8 @@ from aiex.core import (
 
 __all__ = ["masked"]
 
+_TELLING = frozenset({ContextShown, Failed, Finished, ModelChosen, Notice, Progress, Restarted})
+
 
 def masked(body: EventBody, redact: Redactor) -> EventBody:
     """Return *body* without secrets in errors, notices and reasons.
@@ -29,6 +31,8 @@ def masked(body: EventBody, redact: Redactor) -> EventBody:
     A prompt that is shown loses only the secrets that are held: what merely looks like one may be
     a line of the user's own code, which the model is shown as well.
     """
+    if type(body) not in _TELLING:
+        return body
     match body:
         case Failed():
             return replace(body, error=_error(body.error, redact))

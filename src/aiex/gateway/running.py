@@ -77,6 +77,7 @@ class Running:
         self._now: Callable[[], datetime] = clock.now
         self._redact = redact
         self._done: anyio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelled: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -133,7 +134,9 @@ class Running:
 
     def enter(self) -> None:
         """Note that the current task goes into the verb."""
-        self._task = task = asyncio.current_task()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._task = task = asyncio.current_task(self._loop)  # which need not look for it
         if task is not None:
             self._cancelling = task.cancelling()
 

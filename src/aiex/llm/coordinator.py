@@ -345,13 +345,13 @@ class Coordinator:
         ):
             estimates = [question.estimate(endpoint, anew=True) for endpoint in endpoints]
         strategy = self._strategy if options.strategy is None else _named(options.strategy)
+        if len(endpoints) == 1:
+            return _Order(list(endpoints), "the only one", "")
         known = [
             self._known(endpoint, estimate)
             for endpoint, estimate in zip(endpoints, estimates, strict=True)
         ]
         order = list(strategy(known, entropy=self._entropy()))
-        if len(order) == 1:
-            return _Order(order, "the only one", "")
         now = self._clock.monotonic()
         groups: dict[Endpoint, tuple[bool, bool, int]] = {
             endpoint: (

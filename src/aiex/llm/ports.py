@@ -173,7 +173,7 @@ class Forwarding(Protocol):
         *,
         headers: Sequence[tuple[str, str]],
         timeouts: Timeouts,
-        heard: Heard | None,
+        heard: Heard,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a 2xx answer as they are read; closing closes the connection.
 
@@ -186,14 +186,21 @@ class Forwarding(Protocol):
             headers: Further headers that the client sent, names in lower case; those that mean
                 nothing on the wire are left out.
             timeouts: How long to wait for what.
-            heard: What is found in the bytes that were yielded; `None` where *body* asks for no
-                stream, and the answer comes whole.
+            heard: What is found in the bytes that were yielded.
 
         Raises:
             ProviderError: The answer is not 2xx, or cannot be had.
             LimitError: The same, when a limit or budget was the reason.
             IncompleteStreamError: The stream stalled.
             DeadlineError: It took longer than `timeouts.total`.
+        """
+
+    async def forward_whole(
+        self, wire: str, body: bytes, *, headers: Sequence[tuple[str, str]], timeouts: Timeouts
+    ) -> bytes:
+        """Return the whole of a 2xx answer to a *body* that asks for no stream.
+
+        Takes and raises what `forward` does; being cancelled closes the connection.
         """
 
 

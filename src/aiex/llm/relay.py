@@ -209,15 +209,9 @@ class _Ask:
         self, adapter: Forwarding, wire: str, model: str, timeouts: Timeouts
     ) -> bytes:
         """Return the whole answer to the client's own body."""
-        answer = adapter.forward(
-            wire,
-            self._body_for(model),
-            headers=self._sent.headers,
-            timeouts=timeouts,
-            heard=None,
+        return await adapter.forward_whole(
+            wire, self._body_for(model), headers=self._sent.headers, timeouts=timeouts
         )
-        async with aclosing(answer):
-            return b"".join([data async for data in answer])
 
 
 def _name(error: ProviderError, endpoint: Endpoint) -> None:
@@ -362,14 +356,14 @@ class _Reply(_Ask):
 
     def _changes(self, model: str) -> dict[str, msgspec.Raw]:
         changes = super()._changes(model)
-        if self._asks_for_usage:
+        if self._arguments.stream and self._asks_for_usage:
             changes["stream_options"] = openai_chat.with_usage(self._sent.body)
         return changes
 
     @functools.cached_property
     def _asks_for_usage(self) -> bool:
-        """Whether the stream has to be asked for its usage, because the client did not."""
-        if self._wire.name != openai_chat.WIRE or not self._arguments.stream:
+        """Whether a stream has to be asked for its usage, because the client did not."""
+        if self._wire.name != openai_chat.WIRE:
             return False
         return not openai_chat.wants_usage(self._sent.body)
 

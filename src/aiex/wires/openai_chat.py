@@ -544,7 +544,8 @@ class _Reader:
     def is_finished(self) -> bool:
         return self._reason is not None
 
-    def read(self, chunk: _Chunk) -> Iterator[Delta]:
+    def note(self, chunk: _Chunk) -> None:
+        """Take from *chunk* what goes into `finish`."""
         if given(chunk.error):
             raise error_in_stream(chunk.error)
         self._id = chunk.id or self._id
@@ -557,10 +558,20 @@ class _Reader:
                 continue
             said = choice.delta or choice.message
             if said is not None:
+                self._has_refusal |= bool(said.refusal)
+                self._has_calls |= bool(said.tool_calls)
+            self._reason = choice.finish_reason or self._reason
+
+    def deltas(self, chunk: _Chunk) -> Iterator[Delta]:
+        """Yield what *chunk*, which was noted, says."""
+        for choice in chunk.choices or ():
+            if choice.index:
+                continue
+            said = choice.delta or choice.message
+            if said is not None:
                 yield from self._said(said)
             if given(choice.logprobs):
                 yield self._keys({"logprobs": choice.logprobs})
-            self._reason = choice.finish_reason or self._reason
         if given(chunk.moderation):
             yield self._keys({"moderation": chunk.moderation})
 
@@ -588,7 +599,6 @@ class _Reader:
         if said.content:
             yield TextDelta(text=said.content, index=self._at("text"))
         if said.refusal:
-            self._has_refusal = True
             yield RefusalDelta(text=said.refusal, index=self._at("refusal"))
         for annotation in said.annotations or ():
             part = OpaquePart(wire=WIRE, json=annotation)
@@ -601,7 +611,6 @@ class _Reader:
             yield self._keys(kept)
 
     def _tool_call(self, call: _ToolCall, position: int) -> ToolCallDelta:
-        self._has_calls = True
         # Some servers give every parallel call the same index, but each its own id.
         if call.id and self._call_ids.get(position, call.id) != call.id:
             self._current.pop(position, None)
@@ -639,7 +648,9 @@ class StreamDecoder(SseStreamDecoder):
             warnings = () if self._reader.is_finished else ("the provider gave no finish reason",)
             yield self._reader.finish(*warnings)
             return
-        yield from self._reader.read(_CHUNK.decode(piece))
+        chunk = _CHUNK.decode(piece)
+        self._reader.note(chunk)
+        yield from self._reader.deltas(chunk)
 
     def _close(self) -> list[Delta]:
         if not self._reader.is_finished:
@@ -654,8 +665,8 @@ def decode_reply(body: bytes) -> ModelReply:
     Raises:
         OverloadedError: It is not such a body.
     """
-    deltas, finish = _read_reply(body)
-    return collect([*deltas, finish])
+    reader, chunk = _noted(body)
+    return collect([*reader.deltas(chunk), reader.finish()])
 
 
 def decode_finish(body: bytes) -> Finish:
@@ -664,19 +675,19 @@ def decode_finish(body: bytes) -> Finish:
     Raises:
         OverloadedError: It is not such a body.
     """
-    return _read_reply(body)[1]
+    return _noted(body)[0].finish()
 
 
-def _read_reply(body: bytes) -> tuple[list[Delta], Finish]:
+def _noted(body: bytes) -> tuple[_Reader, _Chunk]:
+    reader = _Reader()
     try:
         chunk = _CHUNK.decode(body)
-        reader = _Reader()
-        deltas = list(reader.read(chunk))
+        reader.note(chunk)
     except UNREADABLE as error:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     if chunk.choices is None:
         raise OverloadedError("the reply has no choices")
-    return deltas, reader.finish()
+    return reader, chunk
 
 
 def _wire_usage(usage: Usage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writing an answer that is whole: its head and its body."""
+"""What answers say beside their bodies: statuses and headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from aiex.core import ErrorInfo, UsageError, outcome_of
 
-__all__ = ["JSON", "Send", "StatusError", "answer", "error_headers", "status_of"]
+__all__ = ["JSON", "Send", "StatusError", "error_headers", "status_of"]
 
 Send = Callable[[Any], Awaitable[None]]
 """ASGI's `send`."""
@@ -52,31 +52,3 @@ def error_headers(info: ErrorInfo) -> list[tuple[bytes, bytes]]:
             (b"retry-after-ms", b"%d" % math.ceil(info.retry_after * 1000)),
         ]
     return headers
-
-
-async def answer(
-    scope: Any,
-    send: Send,
-    status: int,
-    body: bytes,
-    headers: list[tuple[bytes, bytes]],
-    *,
-    close: bool = False,
-) -> None:
-    """Send a whole answer.
-
-    Args:
-        scope: The request's.
-        send: ASGI's `send`.
-        status: HTTP status.
-        body: Its body.
-        headers: Its headers, without the body's length.
-        close: Whether to take no more requests on the connection.
-    """
-    said = [*headers, (b"content-length", b"%d" % len(body))]
-    if close:
-        said.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": said})
-    if close:
-        scope["aiex"].close_after()
-    await send({"type": "http.response.body", "body": body})

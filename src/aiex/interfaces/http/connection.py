@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -129,7 +130,7 @@ class Connection(HttpToolsProtocol):
         self.ends_at = self.loop.time() + self._bounds.header_seconds
         if len(self._shared.open) >= self._bounds.connections:
             self._shared.refused += 1
-            self._answer(503, "too many connections are open", [b"retry-after: 1\r\n"])
+            self._answer_alone(503, "too many connections are open", [b"retry-after: 1\r\n"])
         self._shared.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -176,7 +177,7 @@ class Connection(HttpToolsProtocol):
     def expire(self, now: float) -> None:
         """End the connection, which has taken too long at *now*."""
         if self._in_head and not self._is_deaf:
-            self._answer(408, "the head of the request took too long")
+            self._answer_alone(408, "the head of the request took too long")
         elif self.transport.is_closing() or self.flow.write_paused:
             self.transport.abort()
         else:
@@ -208,19 +209,19 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserCallbackError as error:
             self._refuse(error.__context__)
         except httptools.HttpParserError:
-            self._answer(400, "this is no valid HTTP/1.1 request")
+            self._answer_alone(400, "this is no valid HTTP/1.1 request")
         else:
             if self._in_head:
                 self._head_bytes += len(data)
                 if self._head_bytes > self._bounds.header_bytes:
-                    self._answer(431, "the head of the request is too large")
+                    self._answer_alone(431, "the head of the request is too large")
 
     def _refuse(self, reason: BaseException | None) -> None:
         if isinstance(reason, _Refused):
             if reason.status:
-                self._answer(reason.status, str(reason))
+                self._answer_alone(reason.status, str(reason))
         else:
-            self._answer(400, "this is no valid HTTP/1.1 request")
+            self._answer_alone(400, "this is no valid HTTP/1.1 request")
 
     def on_message_begin(self) -> None:
         """Begin a request; a second one before the first was answered is thrown away."""
@@ -303,18 +304,54 @@ class Connection(HttpToolsProtocol):
         elif not self.flow.write_paused:
             self.ends_at = self.loop.time() + self._bounds.idle_seconds
 
-    def close_after(self) -> None:
-        """Take no request after the one that is being answered; its head has said so."""
-        self._closes = True
-        self.cycle.keep_alive = True  # uvicorn would close at once, and destroy what is unread
+    # ------------------------------------------------------------ answers
 
-    # ------------------------------------------------------------ answers of its own
+    def answer(
+        self,
+        status: int,
+        body: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        close: bool = False,
+    ) -> None:
+        """Answer the request with a body that is whole; nothing happens if the client has left.
+
+        Head and body go out in one write; ASGI's `send` would make two of them.
+
+        Args:
+            status: HTTP status.
+            body: The body.
+            headers: Headers, without the body's length.
+            close: Whether to take no more requests on the connection.
+
+        Raises:
+            RuntimeError: A header has a line break.
+        """
+        cycle = self.cycle
+        if cycle.disconnected:
+            return
+        said = [*cycle.default_headers, *headers, (b"content-length", b"%d" % len(body))]
+        if close or not cycle.keep_alive:
+            said.append((b"connection", b"close"))
+        head = b"\r\n".join([b"%b: %b" % header for header in said])
+        if head.count(b"\n") != len(said) - 1 or head.count(b"\r") != len(said) - 1:
+            raise RuntimeError("a header of the answer has a line break")
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        sent = b"" if self.scope["method"] == "HEAD" else body
+        self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[status], head, sent))
+        cycle.message_event.set()
+        if close:
+            self._closes = True
+        elif not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that cannot be read."""
-        self._answer(400, msg)
+        self._answer_alone(400, msg)
 
-    def _answer(self, status: int, message: str, headers: list[bytes] | None = None) -> None:
+    def _answer_alone(self, status: int, message: str, headers: list[bytes] | None = None) -> None:
         """Answer without the application, and take no more of this client."""
         if self.transport.is_closing() or self._is_deaf:
             return

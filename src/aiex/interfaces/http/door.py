@@ -37,7 +37,6 @@ from aiex.interfaces.http.answers import (
     JSON,
     Send,
     StatusError,
-    answer,
     error_headers,
     status_of,
 )
@@ -141,7 +140,7 @@ class Door:
         connection: Connection = scope["aiex"]
         headers: Headers = dict(scope["headers"])
         path: str = scope["path"]
-        connection.running = asyncio.current_task()
+        connection.running = asyncio.current_task(connection.loop)
         if connection.has_left:
             return
         try:
@@ -157,20 +156,20 @@ class Door:
             elif not connection.has_left:
                 raise
         except AiexError as error:
-            await self._say(scope, send, _wire_of(path, headers), error.info(), [])
+            self._say(scope, _wire_of(path, headers), error.info(), [])
 
     async def _answer(
         self, path: str, headers: Headers, scope: Any, receive: Receive, send: Send
     ) -> None:
         self._check_addressed(headers, scope)
         if path == "/livez":
-            await answer(scope, send, 200, b"ok\n", [(b"content-type", b"text/plain")])
+            scope["aiex"].answer(200, b"ok\n", [(b"content-type", b"text/plain")])
             return
         if scope["query_string"]:
             _refuse_token(scope["query_string"])
         principal = self._authenticate(_token(headers))
         if self.is_draining and path not in {"/readyz", "/metrics"}:
-            await self._refuse_draining(path, headers, scope, send)
+            self._refuse_draining(path, headers, scope)
             return
         route = ROUTES.get(path)
         if route is not None and scope["method"] == "POST":
@@ -222,7 +221,7 @@ class Door:
         except AiexError as error:
             info = error.info()
             status = status_of(info)
-            await self._say(scope, send, wire, info, [])
+            self._say(scope, wire, info, [])
         finally:
             self.metrics.in_flight -= 1
             self.metrics.answered("complete", wire.name, status, connection.loop.time() - started)
@@ -280,7 +279,7 @@ class Door:
                 self.metrics.began(wire.name, connection.loop.time() - started)
                 said = [*_said(request, chosen), *notices]
                 if not streams:
-                    await answer(scope, send, 200, body.data, [JSON, *said])
+                    connection.answer(200, body.data, [JSON, *said])
                 else:
                     await send(
                         {
@@ -299,11 +298,11 @@ class Door:
                 if has_begun:  # its bytes have said so, in the client's wire
                     break
                 status = status_of(body.error)
-                await self._say(scope, send, wire, body.error, _said(request, chosen))
+                self._say(scope, wire, body.error, _said(request, chosen))
                 return status
             elif isinstance(body, Finished) and not has_begun:
                 info = ErrorInfo(code="internal", message="the answer is empty")
-                await self._say(scope, send, wire, info, _said(request, chosen))
+                self._say(scope, wire, info, _said(request, chosen))
                 return 500
         if streams and has_begun:
             await send({"type": "http.response.body", "body": b""})
@@ -369,9 +368,9 @@ class Door:
             models = await self._gateway.operations.models(principal)
             name = path[len("/v1/models/") :]
             body = model_answer(models, name, anthropic=b"anthropic-version" in headers)
-            await answer(scope, send, 200, body, [JSON])
+            scope["aiex"].answer(200, body, [JSON])
         elif path == "/readyz":
-            await self._readyz(scope, send)
+            await self._readyz(scope)
         elif path.startswith("/api/v1/") or path == "/api/v1":
             await self._answer_native(path, principal, headers, scope, receive, send)
         elif path == "/metrics":
@@ -379,7 +378,7 @@ class Door:
             text = await self.metrics_text()
             if self._siblings is not None:
                 text = await self._siblings.gathered(text)
-            await answer(scope, send, 200, text.encode(), [kind])
+            scope["aiex"].answer(200, text.encode(), [kind])
         else:
             raise StatusError(404, f"there is nothing at {path}")
 
@@ -420,12 +419,12 @@ class Door:
         finally:
             self._connections.listening.discard(connection)
 
-    async def _readyz(self, scope: Any, send: Send) -> None:
+    async def _readyz(self, scope: Any) -> None:
         missing = {"draining": "the server is about to stop"} if self.is_draining else {}
         missing |= await self._gateway.operations.ready()
         said = {"ready": not missing, "missing": missing}
         body = msgspec.json.encode(said)
-        await answer(scope, send, 503 if missing else 200, body, [JSON])
+        scope["aiex"].answer(503 if missing else 200, body, [JSON])
 
     async def metrics_text(self) -> str:
         """Return the metrics of this process, in Prometheus's text form."""
@@ -435,14 +434,14 @@ class Door:
 
     # ------------------------------------------------------------ what goes wrong
 
-    async def _refuse_draining(self, path: str, headers: Headers, scope: Any, send: Send) -> None:
-        await self._say(scope, send, _wire_of(path, headers), _STOPPING, [], close=True)
+    def _refuse_draining(self, path: str, headers: Headers, scope: Any) -> None:
+        self._say(scope, _wire_of(path, headers), _STOPPING, [], close=True)
 
     async def _say_stopping(self, wire: Wire, scope: Any, send: Send) -> None:
         """Say that the server stops to a client whose answer is not complete."""
         connection: Connection = scope["aiex"]
         if not connection.cycle.response_started:
-            await self._say(scope, send, wire, _STOPPING, [], close=True)
+            self._say(scope, wire, _STOPPING, [], close=True)
             return
         # Only a stream is still being answered then.
         if scope["path"] in ROUTES or wire is NATIVE:
@@ -452,10 +451,9 @@ class Door:
         await send({"type": "http.response.body", "body": b""})
         connection.transport.close()
 
-    async def _say(
+    def _say(
         self,
         scope: Any,
-        send: Send,
         wire: Wire,
         info: ErrorInfo,
         headers: list[tuple[bytes, bytes]],
@@ -470,9 +468,7 @@ class Door:
         if info.code == "unauthenticated":
             said.append((b"www-authenticate", b"Bearer"))
         is_unread = connection.cycle.more_body
-        await answer(
-            scope, send, status_of(info), error_body(wire, info), said, close=close or is_unread
-        )
+        connection.answer(status_of(info), error_body(wire, info), said, close=close or is_unread)
 
 
 def _token(headers: Headers) -> str | None:

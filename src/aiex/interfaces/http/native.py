@@ -52,7 +52,7 @@ from aiex.core.errors import NotFoundError
 from aiex.core.types import When
 from aiex.gateway import Gateway
 from aiex.gateway.admission import from_afar
-from aiex.interfaces.http.answers import JSON, Send, StatusError, answer
+from aiex.interfaces.http.answers import JSON, Send, StatusError
 from aiex.interfaces.http.bodies import read_body
 from aiex.interfaces.http.wires import encode_comment, encode_event
 
@@ -202,7 +202,7 @@ class NativeApi:
     async def _about(self, call: Call, name: str) -> None:
         del name
         principal = call.principal
-        await _say(
+        _say(
             call,
             {
                 "routes": {f"{PREFIX}{path}": list(found) for path, found in self._routes.items()},
@@ -222,14 +222,14 @@ class NativeApi:
         async def handler(call: Call, _: str) -> None:
             check_action(call.principal, action)
             said = await self._gateway.operations.report(name, call.query)
-            await answer(call.scope, call.send, 200, bytes(said), [JSON])
+            call.scope["aiex"].answer(200, bytes(said), [JSON])
 
         return handler
 
     async def _interfaces(self, call: Call, name: str) -> None:
         del name
         check_action(call.principal, "interfaces.list")
-        await _say(call, {"interfaces": await self._gateway.operations.interfaces()})
+        _say(call, {"interfaces": await self._gateway.operations.interfaces()})
 
     # ------------------------------------------------------------ keys and budgets
 
@@ -247,7 +247,7 @@ class NativeApi:
         data = await self._answer_of(call, "key", arguments)
         result = msgspec.json.decode(data, type=KeyResult)
         shown = msgspec.structs.replace(result, key=key.token)
-        await _say(call, shown, status=201, headers=[(b"cache-control", b"no-store")])
+        _say(call, shown, status=201, headers=[(b"cache-control", b"no-store")])
 
     async def _revoke(self, call: Call, name: str) -> None:
         key_id = key_id_of(name) if name.startswith("aiex_") else name
@@ -269,7 +269,7 @@ class NativeApi:
 
     async def _verb(self, call: Call, verb: str, arguments: msgspec.Struct) -> None:
         data = await self._answer_of(call, verb, arguments)
-        await answer(call.scope, call.send, 200, bytes(data), [JSON])
+        call.scope["aiex"].answer(200, bytes(data), [JSON])
 
     async def _answer_of(self, call: Call, verb: str, arguments: msgspec.Struct) -> msgspec.Raw:
         """Return what *verb* ended with.
@@ -321,7 +321,7 @@ class NativeApi:
             return
         request_id = await self._gateway.submit(request)
         where = f"{PREFIX}/requests/{request_id}".encode()
-        await _say(call, {"id": request_id}, status=202, headers=[(b"location", where)])
+        _say(call, {"id": request_id}, status=202, headers=[(b"location", where)])
 
     async def _requests(self, call: Call, name: str) -> None:
         del name
@@ -329,7 +329,7 @@ class NativeApi:
         sees_all = may(call.principal.roles, "requests.all")
         states = await self._gateway.operations.requests()
         seen = [one for one in states if sees_all or may_follow(call.principal, one.user)]
-        await _say(call, {"requests": seen})
+        _say(call, {"requests": seen})
 
     async def _request(self, call: Call, name: str) -> None:
         check_action(call.principal, "requests.list")
@@ -338,11 +338,11 @@ class NativeApi:
             may(call.principal.roles, "requests.all") or may_follow(call.principal, state.user)
         ):
             raise _unknown(name)
-        await _say(call, state)
+        _say(call, state)
 
     async def _cancel(self, call: Call, name: str) -> None:
         await self._check_own(call, name)
-        await _say(call, {"id": name, "was_running": await self._gateway.cancel(name)})
+        _say(call, {"id": name, "was_running": await self._gateway.cancel(name)})
 
     async def _attach(self, call: Call, name: str) -> None:
         await self._check_own(call, name)
@@ -404,7 +404,7 @@ class NativeApi:
         await self._gateway.operations.broadcast(
             said.text, by=call.principal.user, interface=said.interface
         )
-        await _say(call, {"said": True})
+        _say(call, {"said": True})
 
 
 def _pattern(path: str) -> tuple[str, str]:
@@ -466,11 +466,11 @@ def query_of(raw: bytes) -> dict[str, str]:
     return found
 
 
-async def _say(
+def _say(
     call: Call, said: Any, *, status: int = 200, headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     body = msgspec.json.encode(said)
-    await answer(call.scope, call.send, status, body, [JSON, *(headers or [])])
+    call.scope["aiex"].answer(status, body, [JSON, *(headers or [])])
 
 
 def _event(event: Event) -> bytes:

@@ -105,7 +105,7 @@ class AnthropicAdapter(UpstreamAdapter):
         *,
         headers: Sequence[tuple[str, str]],
         timeouts: Timeouts,
-        heard: Heard | None,
+        heard: Heard,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the answer; see `llm.ports.Forwarding.forward`."""
         kept = {name: value for name, value in headers if name in _HEADERS}
@@ -113,6 +113,18 @@ class AnthropicAdapter(UpstreamAdapter):
             kept["anthropic-beta"] += f",{self._betas}"
         return self._upstream.forward(
             _PATHS[wire], body, headers=kept, timeouts=timeouts, heard=heard
+        )
+
+    async def forward_whole(
+        self, wire: str, body: bytes, *, headers: Sequence[tuple[str, str]], timeouts: Timeouts
+    ) -> bytes:
+        """Return the whole answer; see `llm.ports.Forwarding.forward_whole`."""
+        return await self._upstream.request(
+            "POST",
+            _PATHS[wire],
+            body,
+            headers={name: value for name, value in headers if name in _HEADERS},
+            timeouts=timeouts,
         )
 
     async def models(self) -> Sequence[ModelInfo]:

@@ -1,39 +1,37 @@
 """The HTTP side that all adapters share: one connection pool, four time-outs, bounds, errors.
 
-Nothing here retries. A stream that is closed or cancelled drops its connection at once, because
-that is what stops the provider's work and its bill.
+Nothing here retries a call. A stream that is closed or cancelled drops its connection at once,
+because that is what stops the provider's work and its bill.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import io
 import ipaddress
 import logging
+import re
+import ssl
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Protocol, Self, TypeVar, cast
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-import aiohttp
-import anyio
 import msgspec
-import yarl
 
 from aiex.core import (
     AiexError,
     ConfigurationError,
-    DeadlineError,
     Delta,
-    IncompleteStreamError,
     ModelReply,
     OverloadedError,
     ProviderError,
     redacted,
 )
+from aiex.llm.adapters.connection import Connection
+from aiex.llm.adapters.exchange import Exchange, Watch
+from aiex.llm.adapters.pool import Pool
 from aiex.llm.ports import Heard, Timeouts
 from aiex.wires import UNREADABLE, RateLimit, StreamDecoder, deltas_of, rate_limits
 
@@ -51,10 +49,11 @@ MAX_REPLY_BYTES = 256 * 1024 * 1024
 """Most bytes of one answer, a whole stream included; what is larger is a fault or an attack."""
 
 _MAX_ERROR_BYTES = 256 * 1024
-_LARGE_BODY_BYTES = 1024 * 1024
-_DRAIN_SECONDS = 0.1
-_DNS_SECONDS = 60
-_MOST_URLS = 64
+_PORTS = {"http": 80, "https": 443}
+_REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
+_OF_A_PATH = "%/?:@!$&'()*+,;=~"
+_MOST_HEADS = 64
+_BREAK = re.compile(r"[\r\n\0]")
 _REDACTED = "[key]"
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -91,98 +90,6 @@ def bearer(key: str | None) -> Mapping[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-class _Watch:
-    """Breaks an exchange off that takes too long: one timer, which is set again only when it rings.
-
-    Keep-alives do not count as progress, and the time in which nobody reads does not count at all.
-
-    Args:
-        timeouts: How long to wait for what.
-        provider: Name of the provider, for errors.
-
-    Attributes:
-        error: Why the exchange was broken off; `None` if it was not.
-    """
-
-    def __init__(self, timeouts: Timeouts, provider: str) -> None:
-        self._timeouts = timeouts
-        self._provider = provider
-        self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
-        self._ends_at = self._since + timeouts.total
-        self._left = timeouts.first_token
-        self._has_begun = False
-        self._is_waiting = True
-        self._response: aiohttp.ClientResponse | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self.error: AiexError | None = None
-
-    @property
-    def due(self) -> float:
-        """When (by the loop's clock) the present wait has taken too long."""
-        return min(self._since + self._left, self._ends_at)
-
-    def begin(self, response: aiohttp.ClientResponse) -> None:
-        """Watch over the body of *response* from now on."""
-        self._response = response
-        self.rest()
-        self._set(self._loop.time() + self._left)
-
-    def wait(self) -> None:
-        """Count the time from now on."""
-        self._since = self._loop.time()
-        self._is_waiting = True
-
-    def rest(self) -> None:
-        """Do not count the time until the next `wait`."""
-        self._is_waiting = False
-        self._left -= self._loop.time() - self._since
-
-    def progress(self) -> None:
-        """Note that something was generated."""
-        self._left = self._timeouts.between_chunks
-        if not self._has_begun:
-            self._has_begun = True
-            self._set(self._loop.time() + self._left)  # which may be sooner than it was set for
-
-    def stop(self) -> None:
-        """Watch no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _ring(self) -> None:
-        now = self._loop.time()
-        due = self.due if self._is_waiting else min(now + self._left, self._ends_at)
-        if now < due:
-            self._set(due)
-            return
-        self.error = self.reason()
-        if self._response is not None:
-            _abort(self._response)
-
-    def _set(self, at: float) -> None:
-        self.stop()
-        self._timer = self._loop.call_at(min(at, self._ends_at), self._ring)
-
-    def reason(self) -> AiexError:
-        """Return the error of a wait that has taken too long."""
-        if self._ends_at <= self._since + self._left:
-            seconds = self._timeouts.total
-            return DeadlineError(f"{self._provider} did not finish within {seconds:g} s")
-        if self._has_begun:
-            seconds = self._timeouts.between_chunks
-            return IncompleteStreamError(
-                f"{self._provider} sent nothing for {seconds:g} s in the middle of its answer",
-                provider=self._provider,
-            )
-        seconds = self._timeouts.first_token
-        late = OverloadedError(
-            f"{self._provider} sent no token within {seconds:g} s", provider=self._provider
-        )
-        late.may_be_billed = True
-        return late
-
-
 class Upstream:
     """One provider's address, and the pool of connections to it. Entered before use.
 
@@ -214,25 +121,40 @@ class Upstream:
         max_reply_bytes: int = MAX_REPLY_BYTES,
         reuses_connections: bool = True,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(base_url)
+            if parts.scheme not in _PORTS or not parts.hostname:
+                raise ValueError
+            self._host = parts.hostname.encode("idna").decode()
+            port = parts.port
+        except ValueError:
             raise ConfigurationError(
                 f"the address of {provider} is no http(s) URL: {redacted(repr(base_url))}"
-            )
-        self._host = parts.hostname
+            ) from None
         login, at, bare_host = parts.netloc.rpartition("@")
-        # A login is sent as a header: an error must not show it, and aiohttp takes none beside
-        # the header of a key.
+        # A login is sent as a header: an error must not show it.
         self._login = unquote(login) if at else None
         self._base_url = urlunsplit(parts._replace(netloc=bare_host)).rstrip("/")
+        self._path = parts.path.rstrip("/")
+        self._is_tls = parts.scheme == "https"
+        self._port = port or _PORTS[parts.scheme]
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self._usual = {
+            "Host": host if self._port == _PORTS[parts.scheme] else f"{host}:{self._port}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",  # a compressed stream would come in lumps
+            "User-Agent": "aiex",
+        }
+        if not reuses_connections:
+            self._usual["Connection"] = "close"
         self._provider = provider
         self._decode_error = decode_error
         self._api_key = api_key
         self._headers = headers
         self._max_reply_bytes = max_reply_bytes
         self._reuses_connections = reuses_connections
-        self._session: aiohttp.ClientSession | None = None
-        self._urls: dict[str, yarl.URL] = {}
+        self._pool: Pool | None = None
+        self._heads: dict[object, bytes] = {}  # they are the same for one call after another
         self.rate_limits: tuple[RateLimit, ...] = ()
 
     @property
@@ -244,16 +166,7 @@ class Upstream:
             return self._host == "localhost" or self._host.endswith(".localhost")
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            # How many calls may run at once is for the limits to say, not for the pool.
-            connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=_DNS_SECONDS, force_close=not self._reuses_connections
-            ),
-            timeout=aiohttp.ClientTimeout(total=None),
-            # A compressed stream would come in lumps.
-            headers={"Accept-Encoding": "identity", "User-Agent": "aiex"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._pool = Pool(self._host, self._port, is_tls=self._is_tls)
         return self
 
     async def __aexit__(
@@ -262,14 +175,27 @@ class Upstream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.aclose()
 
     async def request(
-        self, method: str, path: str, body: bytes | None = None, *, timeouts: Timeouts
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        timeouts: Timeouts,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> bytes:
         """Return the body of a 2xx answer.
+
+        Args:
+            method: HTTP method.
+            path: Path below the base address.
+            body: Body of the request, JSON.
+            timeouts: How long to wait for what; of those for tokens the total takes the place.
+            headers: Headers beside those of every call; they win.
 
         Raises:
             ProviderError: Any other answer, or none.
@@ -279,7 +205,9 @@ class Upstream:
         key = self._api_key()
         exchange = None
         try:
-            exchange = await self._open(method, path, body, key=key, timeouts=_whole(timeouts))
+            exchange = await self._open(
+                method, path, body, key=key, timeouts=_whole(timeouts), headers=headers
+            )
             return await exchange.rest()
         except AiexError as error:
             self._redact(error, key)
@@ -382,7 +310,7 @@ class Upstream:
         *,
         headers: Mapping[str, str],
         timeouts: Timeouts,
-        heard: Heard | None = None,
+        heard: Heard,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the answer to a POST as they are read.
 
@@ -391,8 +319,7 @@ class Upstream:
             body: Body of the request, JSON.
             headers: Headers beside those of every call; they win.
             timeouts: How long to wait for what.
-            heard: What whoever reads the bytes finds in them; `None` for an answer that is not
-                a stream, which comes whole.
+            heard: What whoever reads the bytes finds in them.
 
         Raises:
             ProviderError: The answer is not 2xx, or cannot be had.
@@ -402,14 +329,10 @@ class Upstream:
         """
         key = self._api_key()
         exchange = None
-        waits = timeouts if heard is not None else _whole(timeouts)
         try:
             exchange = await self._open(
-                "POST", path, body, key=key, timeouts=waits, headers=headers
+                "POST", path, body, key=key, timeouts=timeouts, headers=headers
             )
-            if heard is None:
-                yield await exchange.rest()
-                return
             seen = heard.progress
             while data := await exchange.read():
                 yield data
@@ -435,22 +358,82 @@ class Upstream:
         key: str | None,
         timeouts: Timeouts,
         headers: Mapping[str, str] = _NO_HEADERS,
-    ) -> _Exchange:
+    ) -> Exchange:
         """Send a request and return its answer once the head of a 2xx one has come."""
-        watch = _Watch(timeouts, self._provider)
-        limit = asyncio.timeout_at(watch.due)
+        if self._pool is None:
+            raise RuntimeError(f"{type(self).__name__} is used before it is entered")
+        head = self._head(method, path, body, key=key, headers=headers)
+        exchange = await self._ask(
+            head, body or b"", may_repeat=method in _REPEATABLE, timeouts=timeouts
+        )
+        try:
+            if any(b"ratelimit" in name for name in exchange.headers):
+                self.rate_limits = rate_limits(_lowered(exchange.headers)) or self.rate_limits
+            if 200 <= exchange.status < 300:
+                return exchange
+            reason = await exchange.beginning(_MAX_ERROR_BYTES)
+            _log.info("%s answered %d", self._provider, exchange.status)
+            raise self._decode_error(
+                exchange.status,
+                _lowered(exchange.headers),
+                reason[:_MAX_ERROR_BYTES],
+                provider=self._provider,
+            )
+        except BaseException:
+            exchange.close()
+            raise
+
+    async def _ask(
+        self, head: bytes, body: bytes, *, may_repeat: bool, timeouts: Timeouts
+    ) -> Exchange:
+        """Send a request and return its answer once its head has come.
+
+        A server may close a connection that was idle just when it is used again: then the
+        request is sent once more if *may_repeat*.
+        """
+        pool = cast("Pool", self._pool)
+        watch = Watch(timeouts, self._provider)
+        connection = pool.idle()
+        while True:
+            if connection is None:
+                connection = await self._connect(pool, watch, timeouts)
+            is_again = connection.asked > 0
+            exchange = Exchange(
+                connection,
+                pool,
+                watch,
+                provider=self._provider,
+                max_bytes=self._max_reply_bytes,
+                keeps=self._reuses_connections,
+            )
+            try:
+                await exchange.begin(head, body)
+            except ConnectionError as error:
+                exchange.close()
+                if watch.error is not None:
+                    raise watch.error from None
+                if not (may_repeat and is_again) or connection.has_spoken:
+                    raise self._unanswered() from error
+                connection = None
+            except BaseException:
+                exchange.close()
+                raise
+            else:
+                return exchange
+
+    async def _connect(self, pool: Pool, watch: Watch, timeouts: Timeouts) -> Connection:
+        loop = asyncio.get_running_loop()
+        ends_at = min(loop.time() + timeouts.connect, watch.due)
+        limit = asyncio.timeout_at(ends_at)
         try:
             async with limit:
-                response = await self._send(
-                    method, path, body, key=key, headers=headers, timeouts=timeouts
-                )
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise watch.reason() from None
-        return _Exchange(response, watch, provider=self._provider, max_bytes=self._max_reply_bytes)
+                return await pool.connect()
+        except OSError as error:
+            if limit.expired() and ends_at == watch.due:
+                raise watch.reason() from None
+            raise self._unreachable(error, timeouts) from error
 
-    async def _send(
+    def _head(
         self,
         method: str,
         path: str,
@@ -458,78 +441,56 @@ class Upstream:
         *,
         key: str | None,
         headers: Mapping[str, str],
-        timeouts: Timeouts,
-    ) -> aiohttp.ClientResponse:
-        if self._session is None:
-            raise RuntimeError(f"{type(self).__name__} is used before it is entered")
-        sent = {**self._headers(key), **headers}
+    ) -> bytes:
+        """Return the first line and the headers of a request.
+
+        Raises:
+            ConfigurationError: One of them would become several.
+        """
+        told = (method, path, key, *headers.items())
+        head = self._heads.get(told)
+        if head is None:
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[told] = self._head_without_body(method, path, key, headers)
+        if body is None:
+            return head + b"\r\n"
+        return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (head, len(body))
+
+    def _head_without_body(
+        self, method: str, path: str, key: str | None, headers: Mapping[str, str]
+    ) -> bytes:
+        sent = {**self._usual, **self._headers(key), **headers}
         if self._login is not None and "Authorization" not in sent:
             login = self._login if ":" in self._login else f"{self._login}:"
             sent["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
-        if body is not None:
-            sent["Content-Type"] = "application/json"
-        # aiohttp warns of large bytes, and reads a file piece by piece.
-        data = io.BytesIO(body) if body and len(body) > _LARGE_BODY_BYTES else body
-        try:
-            response = await self._session.request(
-                method,
-                self._url(path),
-                data=data,
-                headers=sent,
-                allow_redirects=False,  # a key goes to the address that it was given for
-                timeout=_client_timeout(timeouts.connect),
+        lines = [f"{name}: {value}" for name, value in sent.items()]
+        lines.insert(0, f"{method} {quote(self._path + path, safe=_OF_A_PATH)} HTTP/1.1")
+        if _BREAK.search(" ".join(lines)):
+            raise ConfigurationError(
+                f"what is sent to {self._provider} has a line break in its headers",
+                hint=f"look at the key of {self._provider}: it must be one line",
             )
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error, timeouts) from error
-        if any("ratelimit" in name.lower() for name in response.headers):
-            self.rate_limits = rate_limits(_lowered(response)) or self.rate_limits
-        if 200 <= response.status < 300:
-            return response
-        reason = await self._read_error(response)
-        _log.info("%s answered %d", self._provider, response.status)
-        raise self._decode_error(
-            response.status, _lowered(response), reason, provider=self._provider
-        )
+        return "\r\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
 
-    def _url(self, path: str) -> yarl.URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = yarl.URL(self._base_url + path, encoded="%" in path)
-            if len(self._urls) < _MOST_URLS:
-                self._urls[path] = url
-        return url
-
-    async def _read_error(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the beginning of a body that says what went wrong."""
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            while size < _MAX_ERROR_BYTES and (data := await response.content.readany()):
-                pieces.append(data)
-                size += len(data)
-        except (aiohttp.ClientError, OSError):
-            pass  # the status says enough
-        finally:
-            if not response.content.at_eof():
-                _abort(response)
-        return b"".join(pieces)[:_MAX_ERROR_BYTES]
-
-    def _unreachable(self, error: Exception, timeouts: Timeouts) -> ProviderError:
+    def _unreachable(self, error: OSError, timeouts: Timeouts) -> ProviderError:
         where = f"{self._provider} at {self._base_url}"
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        if isinstance(error, ssl.SSLCertVerificationError):
             return ProviderError(
                 f"{where} shows a certificate that is not trusted", provider=self._provider
             )
-        was_sent = False
-        if isinstance(error, TimeoutError):
+        if isinstance(error, TimeoutError) and error.errno is None:
             message = f"{where} did not take the connection within {timeouts.connect:g} s"
-        elif isinstance(error, aiohttp.ClientConnectorError):
-            message = f"{where} cannot be reached: {error.os_error.strerror or error.os_error}"
         else:
-            message = f"{where} closed the connection without an answer"
-            was_sent = True
-        broken = OverloadedError(message, provider=self._provider)
-        broken.may_be_billed = was_sent
+            message = f"{where} cannot be reached: {error.strerror or error}"
+        return OverloadedError(message, provider=self._provider)
+
+    def _unanswered(self) -> ProviderError:
+        broken = OverloadedError(
+            f"{self._provider} at {self._base_url} closed the connection without an answer",
+            provider=self._provider,
+        )
+        broken.may_be_billed = True
         return broken
 
     def _redact(self, error: AiexError, key: str | None) -> None:
@@ -539,77 +500,6 @@ class Upstream:
             error.args = (error.message,)
         if isinstance(error, ProviderError) and error.provider is None:
             error.provider = self._provider
-
-
-class _Exchange:
-    """An answer whose head has come. Closed in the end, whatever happened."""
-
-    def __init__(
-        self, response: aiohttp.ClientResponse, watch: _Watch, *, provider: str, max_bytes: int
-    ) -> None:
-        self._response = response
-        self._content = response.content
-        self._watch = watch
-        self._provider = provider
-        self._max_bytes = max_bytes
-        self._received = 0
-        self.progress = watch.progress
-        watch.begin(response)
-
-    @property
-    def is_document(self) -> bool:
-        """Whether the answer is one JSON document, from a server that does not stream."""
-        return self._response.content_type == "application/json"
-
-    async def read(self, *, is_whole_needed: bool = False) -> bytes:
-        """Return the next bytes; `b""` at the end, or where the connection broke.
-
-        Args:
-            is_whole_needed: Whether a connection that broke is an error, because nothing in the
-                bytes themselves tells of it.
-        """
-        self._watch.wait()
-        try:
-            data = await self._content.readany()
-        except (aiohttp.ClientError, OSError) as error:
-            _log.debug("the connection to %s broke: %s", self._provider, error)
-            if is_whole_needed and self._watch.error is None:
-                raise OverloadedError(
-                    f"the connection to {self._provider} broke in the middle of its answer",
-                    provider=self._provider,
-                ) from error
-            data = b""
-        self._watch.rest()
-        if not data and self._watch.error is not None:
-            raise self._watch.error
-        self._received += len(data)
-        if self._received > self._max_bytes:
-            raise OverloadedError(
-                f"the answer of {self._provider} is larger than {self._max_bytes} bytes",
-                transient=False,
-                provider=self._provider,
-            )
-        return data
-
-    async def rest(self) -> bytes:
-        """Return the whole body."""
-        pieces: list[bytes] = []
-        while data := await self.read(is_whole_needed=True):
-            pieces.append(data)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def drain(self) -> None:
-        """Read what stands after the terminal marker, so that the connection can be used again."""
-        if not self._content.at_eof():
-            with anyio.move_on_after(_DRAIN_SECONDS):
-                while await self.read():
-                    pass
-
-    def close(self) -> None:
-        """Give the connection back, or drop it if something is still under way on it."""
-        self._watch.stop()
-        if not self._content.at_eof():
-            _abort(self._response)
 
 
 class UpstreamAdapter:
@@ -664,19 +554,8 @@ def _whole(timeouts: Timeouts) -> Timeouts:
     )
 
 
-@functools.lru_cache(maxsize=32)
-def _client_timeout(connect: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
-
-
-def _lowered(response: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
-
-
-def _abort(response: aiohttp.ClientResponse) -> None:
-    """Drop the connection now, whatever is still under way on it."""
-    connection = response.connection
-    transport = None if connection is None else connection.transport
-    response.close()
-    if transport is not None:
-        transport.abort()  # a TLS connection would wait for the other side's goodbye
+def _lowered(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    return {
+        name.decode("latin-1"): value.decode("utf-8", "surrogateescape")
+        for name, value in headers.items()
+    }

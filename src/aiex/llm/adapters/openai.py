@@ -121,7 +121,7 @@ class OpenAIAdapter(UpstreamAdapter):
         *,
         headers: Sequence[tuple[str, str]],
         timeouts: Timeouts,
-        heard: Heard | None,
+        heard: Heard,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of the answer; see `llm.ports.Forwarding.forward`."""
         return self._upstream.forward(
@@ -130,6 +130,18 @@ class OpenAIAdapter(UpstreamAdapter):
             headers={name: value for name, value in headers if name in _HEADERS},
             timeouts=timeouts,
             heard=heard,
+        )
+
+    async def forward_whole(
+        self, wire: str, body: bytes, *, headers: Sequence[tuple[str, str]], timeouts: Timeouts
+    ) -> bytes:
+        """Return the whole answer; see `llm.ports.Forwarding.forward_whole`."""
+        return await self._upstream.request(
+            "POST",
+            self._paths[wire],
+            body,
+            headers={name: value for name, value in headers if name in _HEADERS},
+            timeouts=timeouts,
         )
 
     async def models(self) -> Sequence[ModelInfo]:
