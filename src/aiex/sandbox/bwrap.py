@@ -85,7 +85,8 @@ def arguments(
         for name in DEVICES:
             words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
         words += ["--symlink", "/proc/self/fd", "/dev/fd"]
-    words += ["--proc", "/proc"]
+    # Root's number alone lets a process write the kernel's settings below /proc/sys.
+    words += ["--proc", "/proc", "--remount-ro", "/proc"]
     words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", private]
     words += ["--dir", f"{private}/home"]
     if not any(path.startswith("/dev/shm/") for path in shown):  # noqa: S108
