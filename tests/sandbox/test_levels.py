@@ -15,7 +15,7 @@ import pytest
 
 from aiex.core import RefusedError
 from aiex.sandbox import CommandPolicy, Isolation, Level, Probe, seccomp
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.levels import choose
 from aiex.sandbox.spawner import Spawner
 
@@ -27,11 +27,11 @@ Offered = Callable[[Level], Probe]
 UNDER = """
 import json, os, sys
 from aiex.sandbox import CommandPolicy
-from aiex.sandbox.keeper import _filter, _prctl
-_prctl(38, 1)
-_filter(bytes.fromhex(sys.argv[1]))
+from aiex.sandbox.kernel import install_filter, prctl
+prctl(38, 1)
+install_filter(bytes.fromhex(sys.argv[1]))
 from aiex.core import AiexError
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.levels import choose, probe_all
 from aiex.sandbox.spawner import Spawner
 spawner = Spawner(CommandPolicy(require=sys.argv[2]), dict(os.environ))
@@ -106,9 +106,10 @@ def test_without_landlock_and_namespaces_nothing_falls_through(offered: Offered)
 
 BOUND = """
 import sys
-from aiex.sandbox.keeper import _bound_signals, _filter, _prctl
-_prctl(38, 1)
-if sys.argv[1]: _filter(bytes.fromhex(sys.argv[1]))
+from aiex.sandbox.keeper import _bound_signals
+from aiex.sandbox.kernel import install_filter, prctl
+prctl(38, 1)
+if sys.argv[1]: install_filter(bytes.fromhex(sys.argv[1]))
 print(_bound_signals())
 """
 
