@@ -101,6 +101,10 @@ def test_a_command_has_no_capability_and_cannot_get_one(kept: Kept) -> None:
     values = dict(line.split(":\t") for line in said.splitlines())
     capabilities = {name: value for name, value in values.items() if name.startswith("Cap")}
     assert len(capabilities) == 5
+    if kept.is_prepared:  # nor has the process that waits for it
+        waiting = kept("grep ^Cap /proc/1/status").stdout.decode().splitlines()
+        capabilities |= {f"waiting {line[:6]}": line.split("\t")[1] for line in waiting}
+        assert len(capabilities) == 10
     assert {int(value, 16) for value in capabilities.values()} == {0}
     assert (values["NoNewPrivs"], values["Seccomp"]) == ("1", "2")
 
