@@ -1,14 +1,16 @@
-"""The sealed file: only the passphrase opens it, and no change to it goes unseen."""
+"""Mounted secrets, and the sealed file: only its passphrase opens it, and no change goes unseen."""
 
 from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from aiex.app.secret_files import SealedFile
+from aiex.app.secret_files import SealedFile, read_given
 from aiex.core import ConfigurationError
 
 KEYS = {"openai": "sk-first-key", "anthropic": "sk-other-key"}
@@ -98,3 +100,67 @@ def test_without_keys_there_is_no_file(sealed: SealedFile) -> None:
     assert not sealed.path.exists()
     assert sealed.providers() == ()
     assert sealed.keys("open sesame") == {}
+
+
+# Mounts a folder with a secret as a container has it, in namespaces of this process's own, and
+# reads it; the second word says what becomes of the mount.
+MOUNTED = """
+import os, sys
+from pathlib import Path
+from aiex.app.secret_files import read_given
+from aiex.core import ConfigurationError
+from aiex.sandbox import kernel
+folder, kind, mode = sys.argv[1].encode(), sys.argv[2], int(sys.argv[3], 8)
+user, group = os.getuid(), os.getgid()
+try:
+    kernel.unshare(0x10000000 | 0x20000)
+    maps = {"setgroups": "deny", "uid_map": f"0 {user} 1", "gid_map": f"0 {group} 1"}
+    for name, text in maps.items():
+        Path("/proc/self", name).write_text(text)
+    kernel.mount(b"none", b"/", None, 0x4000 | 0x40000)
+    kernel.mount(b"tmpfs", folder, b"tmpfs", 0)
+    secret = Path(os.fsdecode(folder), "secret")
+    secret.write_text("sk-mounted\\n")
+    secret.chmod(mode)
+    if kind == "mount":
+        kernel.set_mount(folder, 1)
+    elif kind == "file system":
+        kernel.mount(b"none", folder, None, 0x20 | 1)
+except OSError as error:
+    sys.exit(f"no mounts: {error}")
+try:
+    print("read", read_given(secret, "it", {}))
+except ConfigurationError as error:
+    print("refused", error)
+"""
+
+
+@pytest.mark.parametrize("mode", ["0644", "0444"])
+@pytest.mark.parametrize("kind", ["mount", "file system", "writable"])
+def test_a_secret_that_all_can_read_counts_only_where_nobody_could_have_written_it(
+    tmp_path: Path, kind: str, mode: str
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", MOUNTED, tmp_path, kind, mode],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.stderr.startswith("no mounts"):
+        pytest.skip(ran.stderr)
+
+    if kind == "writable":
+        assert ran.stdout.startswith("refused it can be read by every user"), ran.stderr
+    else:
+        assert ran.stdout == "read sk-mounted\n", ran.stderr
+
+
+def test_in_the_credentials_folder_it_counts_too(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sk-handed-over")
+    secret.chmod(0o644)
+
+    assert read_given(secret, "it", {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == "sk-handed-over"
+    for elsewhere in ({}, {"CREDENTIALS_DIRECTORY": str(tmp_path.parent)}):
+        with pytest.raises(ConfigurationError, match="every user"):
+            read_given(secret, "it", elsewhere)

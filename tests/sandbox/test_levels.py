@@ -9,13 +9,14 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiex.core import RefusedError
-from aiex.sandbox import CommandPolicy, Isolation, Level, Probe, seccomp
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox import CommandPolicy, Isolation, Level, Probe, bwrap, seccomp
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.levels import choose
 from aiex.sandbox.spawner import Spawner
 
@@ -27,11 +28,11 @@ Offered = Callable[[Level], Probe]
 UNDER = """
 import json, os, sys
 from aiex.sandbox import CommandPolicy
-from aiex.sandbox.keeper import _filter, _prctl
-_prctl(38, 1)
-_filter(bytes.fromhex(sys.argv[1]))
+from aiex.sandbox.kernel import install_filter, prctl
+prctl(38, 1)
+install_filter(bytes.fromhex(sys.argv[1]))
 from aiex.core import AiexError
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.levels import choose, probe_all
 from aiex.sandbox.spawner import Spawner
 spawner = Spawner(CommandPolicy(require=sys.argv[2]), dict(os.environ))
@@ -106,9 +107,10 @@ def test_without_landlock_and_namespaces_nothing_falls_through(offered: Offered)
 
 BOUND = """
 import sys
-from aiex.sandbox.keeper import _bound_signals, _filter, _prctl
-_prctl(38, 1)
-if sys.argv[1]: _filter(bytes.fromhex(sys.argv[1]))
+from aiex.sandbox.keeper import _bound_signals
+from aiex.sandbox.kernel import install_filter, prctl
+prctl(38, 1)
+if sys.argv[1]: install_filter(bytes.fromhex(sys.argv[1]))
 print(_bound_signals())
 """
 
@@ -142,6 +144,22 @@ def _abi() -> int:
         return landlock_abi()
     except OSError:
         return 0
+
+
+def test_bubblewrap_is_never_one_from_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    theirs, extras = tmp_path / "theirs" / "bwrap", tmp_path / "extra" / "bin" / "bwrap"
+    for path in (theirs, extras):
+        path.parent.mkdir(parents=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(theirs.parent))
+    monkeypatch.chdir(theirs.parent)
+    monkeypatch.setattr("aiex.sandbox.bwrap._SYSTEMS_OWN", str(tmp_path / "absent"))
+
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "extra"))
+    assert bwrap.find_bwrap() == str(extras)
+    extras.unlink()
+    assert bwrap.find_bwrap() is None
 
 
 async def test_a_command_is_refused_where_its_level_fails(monkeypatch: pytest.MonkeyPatch) -> None:

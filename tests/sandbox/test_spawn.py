@@ -503,6 +503,7 @@ STARTS = re.compile(
 )
 STARTERS = {
     "sandbox/keeper.py",  # the one that runs commands, inside
+    "sandbox/namespaces.py",  # tries whether it may, in a child that ends
     "sandbox/spawner.py",  # starts keepers
     "sandbox/escapes.py",  # starts the victim that an escape goes for
     "runtime/process.py",  # starts Aiex's own servers

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from aiex.app.masking import environment_of_child
+from aiex.app.tool_settings import uv_settings
 from aiex.llm import Access, PackageIndex
 
 __all__ = ["package_index"]
 
 _UV_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL")
+_NOT_IN_VARIABLES = re.compile("[^A-Z0-9]")
 _SECTIONS = ("global", "download", "install")
 
 
@@ -28,7 +31,8 @@ def package_index(env: Mapping[str, str]) -> PackageIndex:
     uv_has = [env[name] for name in _UV_INDEXES if env.get(name)]
     default, extra = pip.value("index-url"), pip.value("extra-index-url").split()
     links = pip.value("find-links").split()
-    addresses = [*uv_has, default, *extra, *links]
+    addresses = " ".join([*uv_has, default, *extra, *links]).split()
+    addresses += [f"{name}={address}" for name, address in _of_uv_settings(env)]
     certificates = env.get("SSL_CERT_FILE") or pip.value("cert")
     environment = environment_of_child(env, of_uv=True)
     if certificates:
@@ -40,7 +44,7 @@ def package_index(env: Mapping[str, str]) -> PackageIndex:
         environment=environment,
         access=Access(
             certificates=Path(certificates) if certificates else None,
-            logins=_logins(" ".join(addresses).split()),
+            logins=_logins(addresses, env),
         ),
     )
 
@@ -99,10 +103,36 @@ def _read(path: Path) -> configparser.RawConfigParser:
     return parser
 
 
-def _logins(addresses: list[str]) -> dict[str, tuple[str, str]]:
-    logins = {}
-    for address in addresses:
-        parts = urlsplit(address.partition("=")[2] if "=" in address.split("://")[0] else address)
+def _of_uv_settings(env: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the name, which may be empty, and the address of each index in uv's settings."""
+    tables = uv_settings(env).get("index")
+    for table in tables if isinstance(tables, list) else ():
+        if isinstance(table, dict) and isinstance(table.get("url"), str):
+            yield str(table.get("name") or ""), table["url"]
+
+
+def _logins(addresses: list[str], env: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return user and password by host, of addresses that may have a name: `mine=https://...`.
+
+    Those in the variables of a named index count before those in its address, as uv has it.
+    """
+    in_addresses: dict[str, tuple[str, str]] = {}
+    in_variables: dict[str, tuple[str, str]] = {}
+    for one in addresses:
+        name, named, rest = one.partition("=")
+        is_named = bool(named) and "/" not in name
+        parts = urlsplit(rest if is_named else one)
         if parts.hostname and parts.username:
-            logins[parts.hostname] = (unquote(parts.username), unquote(parts.password or ""))
-    return logins
+            login = (unquote(parts.username), unquote(parts.password or ""))
+            in_addresses[parts.hostname] = login
+        told = _told_of(name, env) if is_named and name else None
+        if parts.hostname and told is not None:
+            in_variables[parts.hostname] = told
+    return in_addresses | in_variables
+
+
+def _told_of(name: str, env: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the login of the index *name*: docs.astral.sh "Indexes", 2026-11."""
+    prefix = f"UV_INDEX_{_NOT_IN_VARIABLES.sub('_', name.upper())}"
+    user, password = env.get(f"{prefix}_USERNAME"), env.get(f"{prefix}_PASSWORD")
+    return None if user is None and password is None else (user or "", password or "")

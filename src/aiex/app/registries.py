@@ -9,17 +9,16 @@ docs.astral.sh "uv settings".
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import msgspec
 
 from aiex.app.indexes import package_index
 from aiex.app.settings import AnalysisSettings
+from aiex.app.tool_settings import text_of, toml_of, uv_settings
 from aiex.assistant.analyze.deps.analysis import Asked
 from aiex.assistant.analyze.deps.depsdev import SYSTEMS, DepsDev
 from aiex.assistant.analyze.deps.indexes import (
@@ -38,7 +37,6 @@ from aiex.llm import Access
 
 __all__ = ["Registries", "open_asked", "registries_of"]
 
-_MAX_SETTINGS_BYTES = 1 << 20
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -70,7 +68,7 @@ def registries_of(env: Mapping[str, str]) -> Registries:
     """Return what the tools of the user of *env* are set up for. Blocks."""
     home = Path(env.get("HOME") or "~").expanduser()
     config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
-    python, extra, access = _python(env, config)
+    python, extra, access = _python(env)
     npm, scopes = _npm(env, home)
     return Registries(
         python=python,
@@ -136,9 +134,9 @@ def _sources(
     return {ecosystem: tuple(sources) for ecosystem, sources in own.items()}
 
 
-def _python(env: Mapping[str, str], config: Path) -> tuple[str, tuple[str, ...], Access]:
+def _python(env: Mapping[str, str]) -> tuple[str, tuple[str, ...], Access]:
     index = package_index(env)
-    uv = _toml(Path(env.get("UV_CONFIG_FILE") or config / "uv" / "uv.toml"))
+    uv = uv_settings(env)
     default = env.get("UV_DEFAULT_INDEX") or env.get("UV_INDEX_URL") or index.default
     named = [*_words(env, "UV_INDEX"), *_words(env, "UV_EXTRA_INDEX_URL"), *index.extra]
     for one in uv.get("index", ()) if isinstance(uv.get("index"), list) else ():
@@ -168,7 +166,7 @@ def _unnamed(address: str) -> str:
 def _npm(env: Mapping[str, str], home: Path) -> tuple[str, dict[str, str]]:
     file = env.get("npm_config_userconfig") or env.get("NPM_CONFIG_USERCONFIG")
     registry, scopes = "", {}
-    for line in _text(Path(file) if file else home / ".npmrc").split("\n"):
+    for line in text_of(Path(file) if file else home / ".npmrc").split("\n"):
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or key.startswith(("#", ";")):
             continue
@@ -185,7 +183,7 @@ def _go(env: Mapping[str, str], config: Path) -> tuple[str, ...]:
     told = env.get("GOPROXY", "")
     file = env.get("GOENV", "")
     if not told and file != "off":
-        for line in _text(Path(file) if file else config / "go" / "env").split("\n"):
+        for line in text_of(Path(file) if file else config / "go" / "env").split("\n"):
             key, _, value = line.strip().partition("=")
             told = value if key == "GOPROXY" else told
     words = [word.strip() for word in re.split(r"[,|]", told)]
@@ -195,7 +193,7 @@ def _go(env: Mapping[str, str], config: Path) -> tuple[str, ...]:
 
 def _cargo(env: Mapping[str, str], home: Path) -> str:
     folder = Path(env.get("CARGO_HOME") or home / ".cargo")
-    tree = _toml(folder / "config.toml") or _toml(folder / "config")
+    tree = toml_of(folder / "config.toml") or toml_of(folder / "config")
     sources = tree.get("source")
     name: object = "crates-io"
     for _ in range(10):
@@ -213,20 +211,3 @@ def _cargo(env: Mapping[str, str], home: Path) -> str:
 def _address(text: str, *, file: bool = False) -> str:
     schemes = ("https://", "http://", *(("file://",) if file else ()))
     return text if text.startswith(schemes) else ""
-
-
-def _text(path: Path) -> str:
-    """Return one of the user's own settings files; empty where it is absent or no text."""
-    try:
-        if path.stat().st_size > _MAX_SETTINGS_BYTES or not path.is_file():
-            return ""
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError:
-        return {}

@@ -1,9 +1,8 @@
-"""Which arguments make bubblewrap show a command only what it may reach.
+"""What a command sees in namespaces of its own, and the arguments that make bubblewrap show it.
 
-Every mount costs a tenth of a millisecond. Where a keeper may make namespaces of its own it
-prepares a root with all that every command sees, which is then one mount; elsewhere they
-are made for each: of `/etc` and `/dev` only what programs need.
-What a command leaves in its private `/tmp` ends with the namespace.
+Of `/etc` and `/dev` that is only what programs need. A keeper that may make namespaces does so
+itself (`namespaces`), which costs half as much; elsewhere bubblewrap does. What a command leaves
+in its private `/tmp` ends with the namespace.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from aiex.sandbox.landlock import DEVICES, ETC, SYSTEM
 from aiex.sandbox.reach import Reach
 
 if TYPE_CHECKING:
-    from aiex.sandbox.keeper import Template
+    from aiex.sandbox.namespaces import Template
 
-__all__ = ["PROGRAM_AT", "arguments", "find_bwrap", "template"]
+__all__ = ["PROGRAM_AT", "arguments", "find_bwrap", "private", "shown", "template"]
 
 PROGRAM_AT = 9
 """Descriptor on which bubblewrap reads the seccomp program."""
@@ -39,63 +38,75 @@ def find_bwrap() -> str | None:
     return str(own) if os.access(own, os.X_OK) else None
 
 
-def template(folder: Path) -> Template:
-    """Return the root that a keeper prepares in the folder `root` of *folder*."""
-    read = [(path.encode(), path.encode()) for path in _etc()]
+def template(folder: Path, tmp_bytes: int) -> Template:
+    """Return what a keeper that may make namespaces prepares in the folder `root` of *folder*.
+
+    Args:
+        folder: The folder.
+        tmp_bytes: Size of all that a command may write in a root of its own.
+    """
+    folders = [(path.encode(), path.encode()) for path in _etc() if os.path.isdir(path)]
+    files = [(path.encode(), path.encode()) for path in _etc() if os.path.isfile(path)]
     links = [(b"/proc/self/fd", b"/dev/fd")]
     for path in SYSTEM:
         if os.path.islink(path):
             links.append((os.fsencode(os.readlink(path)), path.encode()))
         elif os.path.isdir(path):
-            read.append((path.encode(), path.encode()))
+            folders.append((path.encode(), path.encode()))
     return {
-        "root": os.fsencode(folder / "root"),
-        "folders": read,
+        "base": os.fsencode(folder / "root"),
+        "folders": folders,
+        "files": files,
         "devices": [f"/dev/{name}".encode() for name in DEVICES],
         "links": links,
+        "private_bytes": tmp_bytes,
     }
 
 
-def arguments(
-    bwrap: str, reach: Reach, *, folder: str, tmp_bytes: int, is_prepared: bool
-) -> list[str]:
+def private(reach: Reach) -> str:
+    """Return where a command that reaches *reach* has its private folder, in a root of its own."""
+    return "/run" if "/tmp" in (*reach.reads, *reach.writes) else "/tmp"  # noqa: S108
+
+
+def shown(reach: Reach) -> list[tuple[str, bool]]:
+    """Return the paths that are shown besides the system's, and whether each may be written.
+
+    Outer folders come first: what is mounted later lies on top.
+    """
+    writes = set(reach.writes)
+    paths = dict.fromkeys([*reach.reads, *reach.writes])
+    return [(path, path in writes) for path in sorted(paths, key=lambda p: (p.count("/"), p))]
+
+
+def arguments(bwrap: str, reach: Reach, *, tmp_bytes: int) -> list[str]:
     """Return the command line that comes before the command's own.
 
     Args:
         bwrap: The program.
         reach: What the command may reach.
-        folder: Holds the folder `root` where that is prepared.
         tmp_bytes: Size of the private folder.
-        is_prepared: Whether the keeper has a root already, and the namespaces that commands may
-            share.
     """
-    shown = [*reach.reads, *reach.writes]
-    private = "/tmp" if "/tmp" not in shown else "/run"  # noqa: S108 - of its own namespace
+    own = private(reach)
     words = [bwrap, "--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid())]
     words += ["--unshare-pid", "--unshare-ipc"]
+    words += ["--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     words += ["--die-with-parent", "--cap-drop", "ALL", "--seccomp", str(PROGRAM_AT)]
-    if is_prepared:
-        words += ["--dev-bind", f"{folder}/root", "/"]
-    else:
-        words += ["--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-        for path in _etc():
-            words += ["--ro-bind", path, path]
-        for path in SYSTEM:
-            words += _system(path)
-        for name in DEVICES:
-            words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-        words += ["--symlink", "/proc/self/fd", "/dev/fd"]
-    words += ["--proc", "/proc"]
-    words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", private]
-    words += ["--dir", f"{private}/home"]
-    if not any(path.startswith("/dev/shm/") for path in shown):  # noqa: S108
-        words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", "/dev/shm"]  # noqa: S108
-    writes = set(reach.writes)
-    # Outer folders first: what is bound later lies on top.
-    for path in sorted(dict.fromkeys(shown), key=lambda path: (path.count("/"), path)):
-        words += ["--bind" if path in writes else "--ro-bind", path, path]
-    words += ["--remount-ro", "/", "--chdir", reach.cwd or private]
-    words += ["--setenv", "HOME", f"{private}/home", "--setenv", "TMPDIR", private]
+    for path in _etc():
+        words += ["--ro-bind", path, path]
+    for path in SYSTEM:
+        words += _system(path)
+    for name in DEVICES:
+        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    words += ["--symlink", "/proc/self/fd", "/dev/fd"]
+    # Root's number alone lets a process write the kernel's settings below /proc/sys.
+    words += ["--proc", "/proc", "--remount-ro", "/proc"]
+    for folder in (own, "/dev/shm"):  # noqa: S108
+        words += ["--size", str(tmp_bytes), "--perms", "1777", "--tmpfs", folder]
+    words += ["--dir", f"{own}/home"]
+    for path, is_written in shown(reach):
+        words += ["--bind" if is_written else "--ro-bind", path, path]
+    words += ["--remount-ro", "/", "--chdir", reach.cwd or own]
+    words += ["--setenv", "HOME", f"{own}/home", "--setenv", "TMPDIR", own]
     return [*words, "--"]
 
 

@@ -58,8 +58,8 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """How it ended.
 
     Attributes:
-        exit: Exit status; negative for the signal that ended it. At the level `bwrap` a status
-            above 128 is taken for a signal, as a shell reports one.
+        exit: Exit status; negative for the signal that ended it. Where bubblewrap makes the
+            namespaces a status above 128 is taken for a signal, as a shell reports one.
         stdout: Its output.
         stderr: Its messages.
         ms: Milliseconds that it took.

@@ -434,6 +434,11 @@ ESCAPES: tuple[Escape, ...] = (
         ),
     ),
     Escape(
+        name="kernel-settings",
+        tries="open a setting of the kernel to write it",  # nothing is written, wherever it runs
+        code="open('/proc/sys/kernel/core_pattern', 'r+b', 0).close()",
+    ),
+    Escape(
         name="user-namespace",
         tries="become root of a user namespace of its own",
         code="call(97 if arm else 272, 0x10000000)",

@@ -21,7 +21,7 @@ from aiex.core import ChildError, RefusedError
 from aiex.sandbox.account import Account
 from aiex.sandbox.command import LEVELS, Command, CommandPolicy, CommandResult, Level
 from aiex.sandbox.escapes import ESCAPES, Attempt, attempt, bounds_of
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.levels import Probe, choose, probe_all
 from aiex.sandbox.openat import has_openat2
 from aiex.sandbox.spawner import KeeperLine, Spawner, describe

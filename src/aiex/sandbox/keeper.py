@@ -1,6 +1,6 @@
 """A keeper: a small process that runs one command after another and ends what each leaves behind.
 
-It is run by itself, isolated and without `site`, and imports nothing of ours. One keeper looks
+It is run by itself, isolated and without `site`, and imports little of ours. One keeper looks
 after one command at a time, so every process below it belongs to that command:
 
 - it is the subreaper: what a command detaches becomes the keeper's child and ends with the call;
@@ -17,9 +17,7 @@ carries the command's three streams as descriptors.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
-import fcntl
+import gc
 import marshal
 import os
 import resource
@@ -31,24 +29,13 @@ import struct
 import sys
 import time
 
+from aiex.sandbox import kernel, namespaces
+
 TYPE_CHECKING = False  # what the real one is at run time, without importing typing
 if TYPE_CHECKING:
     from typing import NotRequired, TypedDict
 
-    class Template(TypedDict):
-        """The root that bubblewrap's commands see, prepared once.
-
-        Attributes:
-            root: Folder that it is mounted on, in the keeper's namespace alone.
-            folders: Files and folders that are shown read-only, and where.
-            devices: Devices that are shown.
-            links: Links, and where they lie.
-        """
-
-        root: bytes
-        folders: list[tuple[bytes, bytes]]
-        devices: list[bytes]
-        links: list[tuple[bytes, bytes]]
+    from aiex.sandbox.namespaces import Template
 
     class Setup(TypedDict):
         """What holds for all commands of one keeper.
@@ -58,7 +45,7 @@ if TYPE_CHECKING:
             folder: In which each command's private folder is made.
             program: Filter of system calls.
             program_at: Descriptor on which bubblewrap reads it.
-            template: What to prepare for bubblewrap, where that is possible.
+            template: What to prepare for namespaces, where they may be made.
             ruleset: What of files, network and scopes Landlock takes charge of.
             rules: Paths, and the rights below them.
             private: Rights below a command's private folder.
@@ -84,6 +71,8 @@ if TYPE_CHECKING:
             environment: Its variables, but for HOME and TMPDIR.
             cwd: Its folder; `None` for its private one.
             rules: Further paths, and the rights below them.
+            shown: Further paths, outer ones first, and whether each may be written.
+            private: Its private folder, in a root of its own.
             program: Filter on top of the level's; empty for none.
             limits: Resources, and how much of each.
             processes: Most processes together.
@@ -95,96 +84,33 @@ if TYPE_CHECKING:
         environment: dict[bytes, bytes]
         cwd: bytes | None
         rules: list[tuple[bytes, int]]
+        shown: list[tuple[bytes, bool]]
+        private: bytes
         program: bytes
         limits: list[tuple[int, int]]
         processes: int
         memory: int
 
     Report = tuple[str, int | str, int | str, int]
+    _Waiting = tuple[int, bytes]  # the process for a command, and its private folder
 
-__all__ = ["ABSTRACT_UNIX_SCOPE", "SIGNAL_SCOPE", "landlock_abi", "main"]
+__all__ = ["main"]
 
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
-_VERSION, _PATH_BENEATH = 1, 1
-ABSTRACT_UNIX_SCOPE, SIGNAL_SCOPE = 1, 2
-"""What a Landlock domain may be scoped by, from its sixth version on."""
-
-_SET_PDEATHSIG, _SET_DUMPABLE, _SET_SECCOMP, _CAPBSET_DROP = 1, 4, 22, 24
-_SET_SUBREAPER, _SET_NO_NEW_PRIVS = 36, 38
-_SECCOMP_FILTER = 2
-_NEW_NS, _NEW_USER, _NEW_NET = 0x20000, 0x10000000, 0x40000000
-_NEW_UTS, _NEW_CGROUP = 0x4000000, 0x2000000
-_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
-_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 0x1000, 0x4000, 0x80000
-_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 1, 2, 4, 8
-_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
-_CAP_DAC_OVERRIDE, _LAST_CAP = 1, 63
-_CAP_VERSION = 0x20080522
+_CAP_DAC_OVERRIDE = 1
 _HEAD = struct.Struct("=I")
-_STARTED = struct.Struct("=QQ")
+_TOLD = struct.Struct("=QQ")
 _TICK_MS = 50
 _STALE_COUNT_S = 10.0
 _FIRST_TO_BOUND_SIGNALS = 6
-_OWN_TASKS = 4  # the keeper, and bubblewrap's
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _STOPPED = getattr(select, "POLLRDHUP", 0)
+# Not ignored, as Python does two of them: executing a program takes handlers back by itself, and
+# whoever does it in Python pays for each with half of what a fork costs.
+_PASSED_BY = (
+    *(signal.SIGCHLD, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE),
+    getattr(signal, "SIGXFSZ", signal.SIGPIPE),
+)
 _linux = sys.platform == "linux"
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class _Ruleset(ctypes.Structure):
-    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
-
-
-class _PathBeneath(ctypes.Structure):
-    _pack_ = 1
-    _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
-
-
-class _CapHeader(ctypes.Structure):
-    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
-
-
-class _CapData(ctypes.Structure):
-    _fields_ = (
-        ("effective", ctypes.c_uint32),
-        ("permitted", ctypes.c_uint32),
-        ("inheritable", ctypes.c_uint32),
-    )
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
-
-def _prctl(option: int, *values: int) -> None:
-    padded = [*values, 0, 0, 0, 0][:4]
-    _checked(_libc.prctl(option, *(ctypes.c_ulong(value) for value in padded)))
-
-
-def landlock_abi() -> int:
-    """Return the version of Landlock that this kernel has, from 1 on.
-
-    Raises:
-        OSError: It has none, it is switched off, or the call is not allowed.
-    """
-    if not _linux:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    return _checked(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION))
-
-
-def _ruleset(fs: int, net: int, scoped: int) -> int:
-    wanted = _Ruleset(fs, net, scoped)
-    # Older kernels know a shorter structure, and take the longer one only if its end is zero.
-    size = ctypes.c_size_t(24 if scoped else 16 if net else 8)
-    return _checked(_libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), size, 0))
 
 
 def _opened(path: bytes, allowed: int, of_files: int) -> tuple[int, int]:
@@ -192,34 +118,6 @@ def _opened(path: bytes, allowed: int, of_files: int) -> tuple[int, int]:
     handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
     return handle, allowed if is_folder else allowed & of_files
-
-
-def _allow(ruleset: int, handle: int, allowed: int) -> None:
-    """Allow *allowed* below a handle."""
-    if allowed:
-        rule = _PathBeneath(allowed, handle)
-        _checked(_libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0))
-
-
-def _enter(ruleset: int) -> None:
-    _checked(_libc.syscall(_RESTRICT_SELF, ruleset, 0))
-
-
-def _filter(program: bytes) -> None:
-    wanted = _Program(len(program) // 8, program)
-    _checked(_libc.prctl(_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_FILTER), ctypes.byref(wanted), 0, 0))
-
-
-def _drop_capabilities() -> None:
-    """Give up what root has beyond other users, but for files that are not its own."""
-    for capability in range(_LAST_CAP + 1):
-        if capability == _CAP_DAC_OVERRIDE:
-            continue
-        if _libc.prctl(_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
-            break  # the first that this kernel does not know
-    kept = 1 << _CAP_DAC_OVERRIDE
-    data = (_CapData * 2)(_CapData(kept, kept, 0), _CapData(0, 0, 0))
-    _checked(_libc.capset(ctypes.byref(_CapHeader(_CAP_VERSION, 0)), data))
 
 
 def _bound_signals() -> bool:
@@ -230,11 +128,11 @@ def _bound_signals() -> bool:
     """
     outside = os.getppid()
     try:
-        if landlock_abi() < _FIRST_TO_BOUND_SIGNALS:
+        if kernel.landlock_abi() < _FIRST_TO_BOUND_SIGNALS:
             return False
         os.kill(outside, 0)
-        ruleset = _ruleset(0, 0, SIGNAL_SCOPE)
-        _enter(ruleset)
+        ruleset = kernel.create_ruleset(0, 0, kernel.SIGNAL_SCOPE)
+        kernel.enter_ruleset(ruleset)
         os.close(ruleset)
     except OSError:
         return False
@@ -243,71 +141,6 @@ def _bound_signals() -> bool:
     except PermissionError:
         return True
     return False
-
-
-def _mount(source: bytes, target: bytes, kind: bytes | None, flags: int, data: bytes = b"") -> None:
-    _checked(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data or None))
-
-
-def _set_mount(target: bytes, attributes: int) -> None:
-    """Add *attributes* to a mount and those below it, without taking any away."""
-    wanted = (ctypes.c_uint64 * 4)(attributes, 0, 0, 0)
-    size = ctypes.c_size_t(32)
-    _checked(
-        _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, target, _AT_RECURSIVE, ctypes.byref(wanted), size)
-    )
-
-
-def _have_namespaces(user: int, group: int, template: Template) -> None:
-    """Go into a user, network, host name, cgroup and mount namespace, and prepare a root there.
-
-    Making a network namespace and mounting what every command sees takes half of what bubblewrap
-    needs. Commands that follow one another may share these: nothing in that network, in which
-    loopback is all there is, outlives the processes that use it, the host name and the cgroup are
-    not theirs to change, and they see the root read-only.
-    """
-    _checked(_libc.unshare(_NEW_USER | _NEW_NET | _NEW_NS | _NEW_UTS | _NEW_CGROUP))
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"0 {user} 1"),
-        ("gid_map", f"0 {group} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
-    _mount(b"none", b"/", None, _MS_REC | _MS_SLAVE)
-    root = template["root"]
-    _mount(b"tmpfs", root, b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=16m")
-    for folder, target in template["folders"]:
-        if os.path.isdir(folder):
-            os.makedirs(root + target, exist_ok=True)
-        else:
-            os.makedirs(os.path.dirname(root + target), exist_ok=True)
-            os.close(os.open(root + target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-        _mount(folder, root + target, None, _MS_BIND | _MS_REC)
-        _set_mount(root + target, _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV)
-    os.mkdir(root + b"/dev")
-    for device in template["devices"]:
-        os.close(os.open(root + device, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-        _mount(device, root + device, None, _MS_BIND)
-        _set_mount(root + device, _ATTR_NOSUID | _ATTR_NOEXEC)
-    for target, link in template["links"]:
-        os.symlink(target, root + link)
-    for folder in (b"/proc", b"/tmp", b"/run"):
-        os.mkdir(root + folder)
-
-
-def _can_have_namespaces(template: Template) -> bool:
-    """Return whether that works here, found out by a child that tries."""
-    user, group = os.getuid(), os.getgid()
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(OSError):
-            _have_namespaces(user, group, template)
-            os._exit(0)
-        os._exit(1)
-    return os.waitpid(child, 0)[1] == 0
 
 
 def _read_exactly(line: socket.socket, count: int) -> bytes:
@@ -342,8 +175,11 @@ def _receive(line: socket.socket) -> tuple[Order, list[int]]:
 def _stat_of(pid: str) -> tuple[int, int] | None:
     """Return the parent and the resident pages of a process; `None` if it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(handle, 4096).rpartition(b")")[2].split()
+        finally:
+            os.close(handle)
     except OSError:
         return None
     return int(fields[1]), int(fields[21])
@@ -367,8 +203,8 @@ def _tasks_of(user: int) -> int:
     return count
 
 
-def _descendants() -> dict[int, int]:
-    """Return the resident pages of each process below this one."""
+def _descendants(of: int) -> dict[int, int]:
+    """Return the resident pages of each process below one."""
     children: dict[int, list[int]] = {}
     pages: dict[int, int] = {}
     for name in os.listdir("/proc"):
@@ -377,7 +213,7 @@ def _descendants() -> dict[int, int]:
             children.setdefault(found[0], []).append(int(name))
             pages[int(name)] = found[1]
     below: dict[int, int] = {}
-    todo = [os.getpid()]
+    todo = [of]
     while todo:
         for pid in children.get(todo.pop(), ()):
             below[pid] = pages[pid]
@@ -385,8 +221,26 @@ def _descendants() -> dict[int, int]:
     return below
 
 
+def _can_fork_ahead() -> bool:
+    """Return whether the process for the next command can be told from what a command leaves."""
+    try:
+        child = kernel.fork()
+    except OSError:
+        return False
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, kernel.WAIT_FOR_FORKED)
+    return True
+
+
 def _remove(folder: bytes) -> None:
     """Remove a folder that no process uses any more, whatever was left in it; follow no link."""
+    if not folder:
+        return
+    with contextlib.suppress(OSError):
+        os.rmdir(folder + b"/tmp")  # most commands leave nothing
+        os.rmdir(folder)
+        return
     with contextlib.suppress(OSError):
         os.chmod(folder, 0o700)
     try:
@@ -415,28 +269,30 @@ class _Keeper:
         self._line = line
         self._setup = setup
         self._level = setup["level"]
-        self._is_root = os.geteuid() == 0  # before a namespace makes it look so
+        self._user, self._group = os.getuid(), os.getgid()  # before a namespace makes it look root
+        self._is_root = os.geteuid() == 0
         self._page = resource.getpagesize()
         self._wake, self._woken = os.pipe()
-        self._started, self._start = os.pipe()
-        for handle in (self._wake, self._woken, self._started):
+        self._told, self._tell = os.pipe()
+        for handle in (self._wake, self._woken, self._told):
             os.set_blocking(handle, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in _PASSED_BY:
+            signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
         self._tasks = 0
         self._counted = 0.0
         self.bounds_signals = False
-        template = setup.get("template")
-        self.is_prepared = template is not None and _can_have_namespaces(template)
-        if self.is_prepared and template is not None:
-            _have_namespaces(os.getuid(), os.getgid(), template)
+        self._next: _Waiting | None = None
+        self._leaving: set[int] = set()  # first processes of namespaces in which nothing runs
+        self._step = ""  # what a command is about to do, to be told when it fails
+        self._template = self._prepared()
+        self.is_prepared = self._template is not None
+        self._forks_ahead = self.is_prepared or _can_fork_ahead()
         if _linux:
-            _prctl(_SET_SUBREAPER, 1)
-            _prctl(_SET_DUMPABLE, 0)
+            kernel.prctl(kernel.SET_SUBREAPER, 1)
+            kernel.prctl(kernel.SET_DUMPABLE, 0)
             if self._level != "none":
-                _prctl(_SET_NO_NEW_PRIVS, 1)
+                kernel.prctl(kernel.SET_NO_NEW_PRIVS, 1)
                 self.bounds_signals = _bound_signals()
         self._system: list[tuple[int, int]] = []
         if self._level == "landlock":
@@ -444,130 +300,190 @@ class _Keeper:
                 with contextlib.suppress(FileNotFoundError):
                     self._system.append(_opened(path, allowed, setup["of_files"]))
             if self._is_root:
-                _drop_capabilities()
-            _filter(setup["program"])
+                # Root's files may be others'; that is all that it keeps beyond other users.
+                kernel.bound_capabilities(but=_CAP_DAC_OVERRIDE)
+                kernel.give_up_capabilities(but=_CAP_DAC_OVERRIDE)
+            kernel.install_filter(setup["program"])
+
+    def _prepared(self) -> Template | None:
+        """Prepare what namespaces of commands have in common, where they may be made."""
+        template = self._setup.get("template")
+        if template is None or not namespaces.can_have_root(template, self._user, self._group):
+            return None
+        namespaces.have_template(template)
+        return template
 
     def serve(self) -> None:
         """Run orders until the line ends."""
         poll = select.poll()
         poll.register(self._line, _STOPPED)
         poll.register(self._wake, select.POLLIN)
-        poll.register(self._started, select.POLLIN)
-        while True:
-            private = self._make_private()
-            child = self._fork(private)
-            if not self._keep(poll, child, private):
-                return
+        poll.register(self._told, select.POLLIN)
+        goes_on = True
+        while goes_on:
+            child, self._next = self._next or self._fork(), None
+            goes_on = self._keep(poll, *child)
 
     def _make_private(self) -> bytes:
+        """Make the private folder of a command; there is none where a root of its own has it."""
+        if self._level == "bwrap":
+            return b""
         folder = os.path.join(os.fsencode(self._setup["folder"]), os.urandom(8).hex().encode())
-        if self._level != "bwrap":
-            os.mkdir(folder, 0o700)
-            os.mkdir(folder + b"/home", 0o700)
-            os.mkdir(folder + b"/tmp", 0o700)
+        os.mkdir(folder, 0o700)
+        os.mkdir(folder + b"/tmp", 0o700)
         return folder
 
-    def _fork(self, private: bytes) -> int:
-        if _linux and not self._is_root and time.monotonic() - self._counted > _STALE_COUNT_S:
+    def _fork(self) -> _Waiting:
+        """Fork the process for a command that is not known yet; return it and its folder."""
+        is_counted = _linux and not self._is_root and not self.is_prepared
+        if is_counted and time.monotonic() - self._counted > _STALE_COUNT_S:
             self._tasks = _tasks_of(os.getuid())
             self._counted = time.monotonic()
-        keeper = os.getpid()
-        child = os.fork()
+        keeper, private = os.getpid(), self._make_private()
+        if self.is_prepared:
+            child = namespaces.fork()
+        else:
+            child = kernel.fork() if self._forks_ahead else os.fork()
         if child == 0:
             try:
                 self._be_command(keeper, private)
             finally:
                 os._exit(127)
-        return child
+        return child, private
 
     def _keep(self, poll: select.poll, child: int, private: bytes) -> bool:
         """Wait for one command and end what it left; return whether the line goes on."""
-        limits: tuple[int, int] | None = None
+        told: list[tuple[int, int]] = []  # its bounds, then its own status and peak of memory
+        ended: tuple[int, int] | None = None
         reason = ""
-        while True:
-            ready = dict(poll.poll(_TICK_MS if limits else None))
+        while ended is None:
+            ready = dict(poll.poll(_TICK_MS if told else None))
             line = ready.get(self._line.fileno(), 0)
             if line & (_GONE | _STOPPED):
-                self._end_all()
-                _remove(private)
+                self._end(child, private)
                 if line & _GONE:
                     self._clean_up()
                 return False
-            if self._started in ready and limits is None:
-                limits = _STARTED.unpack(os.read(self._started, _STARTED.size))
             if self._wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake, 512)
                 ended = self._reap(child)
-                if ended is not None:
-                    break
-            elif limits is not None and not ready and not reason:
-                reason = self._over(limits)
-                if reason:
-                    self._end_all(but=child)
+            if self._told in ready or (ended is not None and not told):
+                told += self._heard()
+            if ended is None and len(told) > 1:
+                ended = told[1]
+                self._leaving.add(child)
+            elif ended is None and told:
+                if self._forks_ahead and self._next is None and not reason:
+                    with contextlib.suppress(OSError):  # none to be had now; it has time
+                        self._next = self._fork()  # it gets ready while this command runs
+                if not ready and not reason:
+                    reason = self._over(child, *told[0])
+                    if reason:
+                        self._kill_all()
         self._end_all()
-        if limits is None:
-            with contextlib.suppress(BlockingIOError):
-                limits = _STARTED.unpack(os.read(self._started, _STARTED.size))
-        is_over = limits is None  # it died before it read its order: what is in the line is no use
+        is_over = not told  # it died before it read its order: what is in the line is no use
+        status, peak = told[1] if len(told) > 1 else ended
         try:
             if not is_over:
-                _send(self._line, ("ended", ended[0], reason, ended[1].ru_maxrss))
+                _send(self._line, ("ended", status, reason, peak))
         except OSError:
             is_over = True
-        if self._level != "bwrap":
-            _remove(private)
+        _remove(private)
         return not is_over
+
+    def _heard(self) -> list[tuple[int, int]]:
+        """Return what the command's first process has told."""
+        try:
+            return list(_TOLD.iter_unpack(os.read(self._told, 4 * _TOLD.size)))
+        except BlockingIOError:
+            return []
 
     def _clean_up(self) -> None:
         """Remove what Aiex, which is gone, has made for its keepers; the last one succeeds."""
         folder = os.fsencode(self._setup["folder"])
-        if self.is_prepared:
-            _libc.umount2(folder + b"/root", 2)  # MNT_DETACH
+        with contextlib.suppress(OSError):
+            kernel.detach_mount(folder + b"/root")
         _remove(folder + b"/root")
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
-    def _reap(self, child: int) -> tuple[int, resource.struct_rusage] | None:
-        """Reap who has ended; return the status of *child* if it is one of them."""
+    def _reap(self, child: int) -> tuple[int, int] | None:
+        """Reap who has ended; return status and peak of memory of *child* if it has."""
         found = None
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return found
-            if pid == 0:
-                return found
-            if pid == child:
-                found = (status, usage)
+        for pid in tuple(self._leaving):
+            if os.waitpid(pid, os.WNOHANG | kernel.WAIT_FOR_FORKED)[0]:
+                self._leaving.discard(pid)
+        if self._next and os.waitpid(self._next[0], os.WNOHANG | kernel.WAIT_FOR_FORKED)[0]:
+            _remove(self._next[1])
+            self._next = None  # whoever ended it, the next command gets another one
+        # First the child, which executes nothing yet or never will, then all that do: one of them
+        # is the child, if it has not ended by the first look.
+        for whom, options in ((child, kernel.WAIT_FOR_FORKED), (-1, 0)):
+            with contextlib.suppress(ChildProcessError):
+                while found is None or whom == -1:
+                    pid, status, usage = os.wait4(whom, os.WNOHANG | options)
+                    if not pid:
+                        break
+                    if pid == child:
+                        found = (status, usage.ru_maxrss)
+        return found
 
-    def _over(self, limits: tuple[int, int]) -> str:
+    def _over(self, child: int, processes: int, memory: int) -> str:
+        """Return what a command has too much of; empty for nothing."""
         if not _linux:
             return ""
-        below = _descendants()
-        if len(below) > limits[0]:
+        # Whoever is orphaned in a namespace belongs to its first process, elsewhere to this one.
+        below = _descendants(child if self.is_prepared else os.getpid())
+        if self._next is not None:
+            below.pop(self._next[0], None)
+        if len(below) > processes:
             return "processes"
-        if sum(below.values()) * self._page > limits[1]:
+        if sum(below.values()) * self._page > memory:
             return "memory"
         return ""
 
-    def _end_all(self, but: int = 0) -> None:
-        """End every process below this one, and reap them all; with *but*, only end them."""
-        while but or self._has_children():
-            if self.bounds_signals:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(-1, signal.SIGKILL)
-            elif _linux:
-                for pid in _descendants():
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-            if but:
-                return
+    def _end(self, child: int, private: bytes) -> None:
+        """End all there is, also what waits for the next command, and remove their folders."""
+        self._end_forked(child)
+        self._end_next()
+        for pid in self._leaving:
+            self._end_forked(pid)
+        self._end_all()
+        _remove(private)
+
+    def _end_next(self) -> None:
+        if self._next is not None:
+            (pid, private), self._next = self._next, None
+            self._end_forked(pid)
+            _remove(private)
+
+    @staticmethod
+    def _end_forked(pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, kernel.WAIT_FOR_FORKED)
+
+    def _end_all(self) -> None:
+        """End every process that a command has left."""
+        while self._has_children():
+            self._kill_all()
             with contextlib.suppress(ChildProcessError):
                 if self.bounds_signals:
                     os.waitpid(-1, 0)
                 else:
                     time.sleep(0.0005)  # one that was forked meanwhile has to be ended, too
+
+    def _kill_all(self) -> None:
+        """Kill every process below this one, the one for the next command with them."""
+        if self.bounds_signals:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(-1, signal.SIGKILL)
+        elif _linux:
+            for pid in _descendants(os.getpid()):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        self._end_next()
 
     @staticmethod
     def _has_children() -> bool:
@@ -580,63 +496,118 @@ class _Keeper:
 
     def _be_command(self, keeper: int, private: bytes) -> None:
         """Become the next command; reports what kept it from that."""
+        gc.disable()  # it would touch, and so copy, pages that are the keeper's
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)):
-            signal.signal(number, signal.SIG_DFL)  # Python ignores them, and that is inherited
         if _linux:
-            _prctl(_SET_PDEATHSIG, signal.SIGKILL)
+            kernel.prctl(kernel.SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
-        if os.getppid() != keeper:
+        if self._parent() != keeper:
             return
         with contextlib.suppress(OSError):
-            _prctl(_SET_DUMPABLE, 1)  # else these files are root's
+            kernel.prctl(kernel.SET_DUMPABLE, 1)  # else these files are root's
             handle = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
             os.write(handle, b"800")
             os.close(handle)
         ruleset = self._prepare(private)
         order, streams = _receive(self._line)
-        os.write(self._start, _STARTED.pack(order["processes"], order["memory"]))
-        step = "streams"
+        os.write(self._tell, _TOLD.pack(order["processes"], order["memory"]))
         try:
+            self._step = "streams"
             for place, handle in enumerate(streams):
                 os.dup2(handle, place)
-            step = "limits"
-            self._limit(order["limits"])
-            step = "folder"
-            environment = order["environment"]
-            if self._level != "bwrap":
-                environment[b"HOME"] = private + b"/home"
-                environment[b"TMPDIR"] = private + b"/tmp"
-                os.chdir(order["cwd"] or private + b"/tmp")
             os.umask(0o022)
-            if ruleset is not None:
-                step = "landlock"
-                for path, allowed in order["rules"]:
-                    _allow(ruleset, *_opened(path, allowed, self._setup["of_files"]))
-                _enter(ruleset)
-                if order["program"]:
-                    step = "seccomp"
-                    _filter(order["program"])
-            elif self._level == "bwrap":
-                step = "seccomp"
-                self._hand_over_program()
-            step = "exec"
-            os.execve(order["program_path"], order["argv"], environment)
+            if self._template is None:
+                self._enter(order, private, ruleset)
+            else:
+                self._enter_root(order, self._template)
+            self._step = "exec"
+            words = (order["program_path"], order["argv"], order["environment"])
+            if self._template is None:
+                os.execve(*words)
+            command = os.posix_spawn(*words)
         except OSError as error:
-            _send(self._line, ("failed", step, error.errno or 0, 0))
+            _send(self._line, ("failed", self._step, error.errno or 0, 0))
+            return
+        for handle in (*range(len(streams)), *streams):
+            os.close(handle)  # or nobody sees that the command has closed them
+        self._be_first(command)
+
+    def _parent(self) -> int:
+        """Return the parent of this process, also from a namespace in which it has none."""
+        if self._template is None:
+            return os.getppid()
+        seen = _stat_of("self")
+        return 0 if seen is None else seen[0]
+
+    def _be_first(self, command: int) -> None:
+        """Wait for the command, end what it left in its namespace, and tell that all has ended.
+
+        No fork outruns that, since a signal is sent to all that there are in one step. Nobody has
+        to wait for the end of this process, which takes as long as most commands do.
+        """
+        ended = None
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status, usage = os.wait4(-1, 0)
+                if pid == command:
+                    ended = (status, usage.ru_maxrss)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(-1, signal.SIGKILL)
+        if ended is not None:
+            os.write(self._tell, _TOLD.pack(*ended))
+
+    def _enter(self, order: Order, private: bytes, ruleset: int | None) -> None:
+        """Become what executes the command."""
+        self._step = "limits"
+        self._limit(order["limits"])
+        self._step = "folder"
+        environment = order["environment"]
+        if self._level != "bwrap":
+            environment[b"HOME"] = private
+            environment[b"TMPDIR"] = private + b"/tmp"
+            os.chdir(order["cwd"] or private + b"/tmp")
+        if ruleset is not None:
+            self._step = "landlock"
+            for path, allowed in order["rules"]:
+                kernel.add_rule(ruleset, *_opened(path, allowed, self._setup["of_files"]))
+            kernel.enter_ruleset(ruleset)
+            if order["program"]:
+                self._step = "seccomp"
+                kernel.install_filter(order["program"])
+        elif self._level == "bwrap":
+            self._step = "seccomp"
+            self._hand_over_program()
+
+    def _enter_root(self, order: Order, template: Template) -> None:
+        """Become the first process of the command's namespace."""
+        private = order["private"]
+        self._step = "mounts"
+        namespaces.see_only(template, order["shown"], private)
+        self._step = "folder"
+        order["environment"][b"HOME"] = private + b"/home"
+        order["environment"][b"TMPDIR"] = private
+        os.chdir(order["cwd"] or private)
+        self._step = "limits"
+        self._limit(order["limits"])
+        self._step = "capabilities"
+        kernel.give_up_capabilities()
+        kernel.prctl(kernel.SET_DUMPABLE, 0)  # the command is the same user as this process
+        self._step = "seccomp"
+        kernel.install_filter(self._setup["program"])
 
     def _prepare(self, private: bytes) -> int | None:
         """Do what can be done before the order comes; return the ruleset to go below."""
+        if self._template is not None:
+            namespaces.make_root(self._template, self._user, self._group)
+            kernel.bound_capabilities()
         if self._level != "landlock":
             return None
         fs, net, scoped = self._setup["ruleset"]
-        ruleset = _ruleset(fs, net, scoped)
+        ruleset = kernel.create_ruleset(fs, net, scoped)
         for handle, allowed in self._system:
-            _allow(ruleset, handle, allowed)
+            kernel.add_rule(ruleset, handle, allowed)
         private_rights = self._setup["private"]
-        _allow(ruleset, *_opened(private, private_rights, self._setup["of_files"]))
+        kernel.add_rule(ruleset, *_opened(private, private_rights, self._setup["of_files"]))
         return ruleset
 
     def _limit(self, limits: list[tuple[int, int]]) -> None:
@@ -646,8 +617,8 @@ class _Keeper:
                 if self._is_root:
                     continue  # the kernel does not count root's
                 if self.is_prepared:
-                    _lower(which, most + _OWN_TASKS)
-                    continue  # it counts by user namespace
+                    _lower(which, most + 1)  # it counts by user namespace: this process, too
+                    continue
                 if time.monotonic() - self._counted > _STALE_COUNT_S:
                     self._tasks = _tasks_of(os.getuid())
                 wanted += self._tasks

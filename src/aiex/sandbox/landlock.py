@@ -8,7 +8,7 @@ and attributes of files: `seccomp` closes what of that can be closed.
 
 from __future__ import annotations
 
-from aiex.sandbox.keeper import ABSTRACT_UNIX_SCOPE, SIGNAL_SCOPE
+from aiex.sandbox.kernel import ABSTRACT_UNIX_SCOPE, SIGNAL_SCOPE
 
 __all__ = ["OF_FILES", "READ", "READ_WRITE", "handled", "rights", "system_rules"]
 

@@ -17,7 +17,7 @@ import msgspec
 from aiex.core import AiexError, RefusedError
 from aiex.sandbox import bwrap
 from aiex.sandbox.command import LEVELS, Command, CommandPolicy, Level
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.spawner import Spawner
 
 __all__ = ["Probe", "choose", "probe", "probe_all"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import marshal
 import math
 import os
@@ -32,7 +33,7 @@ import msgspec
 from aiex.core import ChildError, NotFoundError, RefusedError
 from aiex.sandbox import bwrap, landlock, seccomp
 from aiex.sandbox.command import Command, CommandPolicy, CommandResult, Level
-from aiex.sandbox.keeper import landlock_abi
+from aiex.sandbox.kernel import landlock_abi
 from aiex.sandbox.paths import printable
 from aiex.sandbox.reach import Reach, environment_of, reach_of
 
@@ -49,7 +50,16 @@ _PIECE = 1 << 16
 _MOST_IDLE = 4
 _PATIENCE = 0.1
 _TMP_BYTES = 1 << 30
-_KEEP = "import sys; sys.path.insert(0, sys.argv[1]); import keeper; sys.path.pop(0); keeper.main()"
+# The room without its front desk, which would import the rest of the house.
+_KEEP = """
+import sys
+from types import ModuleType
+house, room = ModuleType("aiex"), ModuleType("aiex.sandbox")
+house.__path__, room.__path__ = [], [sys.argv[1]]
+sys.modules.update({"aiex": house, "aiex.sandbox": room})
+from aiex.sandbox import keeper
+keeper.main()
+"""
 
 
 class _Ended(Exception):  # noqa: N818 - no error: the line's other end is gone
@@ -90,14 +100,15 @@ class KeeperLine:
             self.hang_up()
             raise ChildError("what keeps commands inside could not be started") from error
         self.bounds_signals = bool(report[1])
-        self.is_prepared = bool(report[3])
+        self.is_by_bubblewrap = self.level == "bwrap" and not report[3]
 
     def send(self, order: Order | Setup, handles: tuple[int, ...]) -> None:
         """Send an order and the descriptors that go with it."""
         data = marshal.dumps(cast("dict[str, Any]", order))
         data = _HEAD.pack(len(data)) + data
         sent = socket.send_fds(self.socket, [data], handles) if handles else 0
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
 
     def report(self) -> Report:
         """Return the next report.
@@ -112,7 +123,10 @@ class KeeperLine:
 
     def received(self) -> Report | None:
         """Read once from the line; return a report if one is whole."""
-        piece = self.socket.recv(_PIECE)
+        try:
+            piece = self.socket.recv(_PIECE)
+        except ConnectionResetError:
+            piece = b""  # it ended before it read all
         if not piece:
             raise _Ended
         self._buffer += piece
@@ -192,7 +206,7 @@ class _Job:
                     os.close(handle)
         status = signal.SIGKILL if ended is None else int(ended[1])
         return CommandResult(
-            exit=_exit(os.waitstatus_to_exitcode(status), self._level),
+            exit=self._exit(os.waitstatus_to_exitcode(status)),
             stdout=bytes(self._out.data),
             stderr=bytes(self._err.data),
             ms=int((time.monotonic() - started) * 1000),
@@ -201,6 +215,10 @@ class _Job:
             truncated=self._out.dropped or self._err.dropped,
             ended_for="" if ended is None else str(ended[2]),
         )
+
+    def _exit(self, code: int) -> int:
+        """Return the exit status; bubblewrap reports a signal as a shell does."""
+        return 128 - code if self._line.is_by_bubblewrap and 128 < code <= 128 + 64 else code
 
     def _start(self) -> dict[str, int]:
         """Send the order; return our ends of the command's streams."""
@@ -303,11 +321,6 @@ class _Kept:
         return not piece
 
 
-def _exit(code: int, level: Level) -> int:
-    """Return the exit status; bubblewrap reports a signal as a shell does."""
-    return 128 - code if level == "bwrap" and 128 < code <= 128 + 64 else code
-
-
 class Spawner:
     """A pool of keepers; safe to use from several threads.
 
@@ -378,7 +391,7 @@ class Spawner:
             self._done(line, is_reusable=job.is_reusable and not stopped.is_set())
         if job.failure is not None:
             _refuse(command, *job.failure)
-        if level == "bwrap" and result.exit == 1 and result.stderr.startswith(b"bwrap: "):
+        if line.is_by_bubblewrap and result.exit == 1 and result.stderr.startswith(b"bwrap: "):
             _refuse_bwrap(command, result.stderr.decode("utf-8", "replace").split("\n")[0])
         return result
 
@@ -437,7 +450,7 @@ class Spawner:
         if level == "bwrap":
             setup["program_at"] = bwrap.PROGRAM_AT
             (self._folder / "root").mkdir(exist_ok=True)
-            setup["template"] = bwrap.template(self._folder)
+            setup["template"] = bwrap.template(self._folder, _TMP_BYTES)
             return setup
         abi = _abi()
         setup["ruleset"] = landlock.handled(abi)
@@ -452,15 +465,14 @@ class Spawner:
         level = line.level
         rules: list[tuple[bytes, int]] = []
         modes = b""
-        if level == "bwrap":
+        shown = bwrap.shown(reach)
+        private = bwrap.private(reach)
+        if line.is_by_bubblewrap:
             found = bwrap.find_bwrap()
             if found is None:
                 raise RefusedError("bubblewrap is not installed")
             program = found
-            folder = str(self._folder)
-            before = bwrap.arguments(
-                found, reach, folder=folder, tmp_bytes=_TMP_BYTES, is_prepared=line.is_prepared
-            )
+            before = bwrap.arguments(found, reach, tmp_bytes=_TMP_BYTES)
             argv = [*before, reach.program, *command.argv[1:]]
         elif level == "landlock":
             abi = _abi()
@@ -475,6 +487,8 @@ class Spawner:
             "environment": environment_of(command, reach, self.variables),
             "cwd": None if reach.cwd is None else os.fsencode(reach.cwd),
             "rules": rules,
+            "shown": [(os.fsencode(path), is_written) for path, is_written in shown],
+            "private": os.fsencode(private),
             "program": modes,
             "limits": self._limits(command),
             "processes": self.policy.max_processes,
@@ -492,11 +506,16 @@ class Spawner:
             (resource.RLIMIT_NOFILE, policy.max_open_files),
             (resource.RLIMIT_DATA, most),
             # Of each process; whoever uses more has several threads, or is stuck.
-            (resource.RLIMIT_CPU, math.ceil(command.timeout * (os.cpu_count() or 1)) + 1),
+            (resource.RLIMIT_CPU, math.ceil(command.timeout * _processors()) + 1),
         ]
         if sys.platform == "linux":
             limits.append((resource.RLIMIT_NPROC, policy.max_processes))
         return limits
+
+
+@functools.cache
+def _processors() -> int:
+    return os.cpu_count() or 1
 
 
 def _abi() -> int:
