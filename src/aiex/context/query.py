@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from aiex.code import Frame, read_traceback
+from aiex.code import Frame, kind_of, read_traceback
 from aiex.context.terms import STOP_WORDS, WORD, stem, terms_of
 
 __all__ = ["Query", "understand"]
@@ -28,12 +28,13 @@ _TRAILER = re.compile(
 _QUOTES = re.compile(r"`([^`\n]{2,80})`|\"([^\"\n]{2,80})\"|(?<!\w)'([^'\n]{2,80})'(?!\w)")
 _NAME = re.compile(
     r"(?:[^\W\d]\w*(?:\.|::|->|#))*(?:[^\W\d]\w*_\w+|_\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*"
-    r"|[^\W\d]\w*(?=\(\)))|[^\W\d]\w*(?:(?:\.|::)[^\W\d]\w*)+"
+    r"|[A-Z]{2,}[a-z]\w*|[^\W\d]\w*(?=\(\)))|[^\W\d]\w*(?:(?:\.|::)[^\W\d]\w*)+"
 )
 _PATH = re.compile(
-    r"(?<![\w/.:-])((?:[\w@.-]+/)*[\w@.-]+\.[A-Za-z]\w{0,5}|(?:[\w@.-]+/)+[\w@.-]+)"
+    r"(?<![\w/.:-])((?:[\w@.-]+/)*[\w@.-]+\.[A-Za-z]\w{0,5}|(?:[\w@.-]+/)+[\w@.-]*)"
     r"(?::(\d{1,7}))?(?![\w/])"
 )
+_SETTINGS = frozenset({"cfg", "conf", "ini", "json", "lock", "sh", "toml", "yaml", "yml"})
 _SCOPE = re.compile(r"^\w+(?:\([^)\n]*\))?!?:\s")
 _OF_TESTS = re.compile(
     r"(?i)\b(?:tests?|specs?|test ?(?:case|suite)s?|fixtures?|unit ?tests?|mocks?)\b"
@@ -139,8 +140,15 @@ def _places(text: str) -> tuple[tuple[str, ...], tuple[Frame, ...]]:
     paths: dict[str, None] = {}
     for match in _PATH.finditer(text):
         path = match[1].removeprefix("./").strip("/")
+        if not path or ("/" not in match[1] and not _is_file(path)):
+            continue
         if match[2] is not None:
             frames.setdefault((path, int(match[2])), Frame(path=path, line=int(match[2])))
         else:
             paths.setdefault(path)
     return tuple(paths), tuple(frames.values())
+
+
+def _is_file(name: str) -> bool:
+    """Return whether *name* is one of a file, and not of a member (`Cart.total`)."""
+    return kind_of(name) != "config" or name.rpartition(".")[2] in _SETTINGS

@@ -20,6 +20,7 @@ WORD = re.compile(r"[^\W\d]\w*(?:-[^\W\d]\w*)*")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+|\d+")
 _LONGEST = 64  # characters; what is longer is data, not a name
 _KNOWN_WORDS = 1 << 16
+_PLURALS = ("ches", "shes", "sses", "xes", "zes")
 _ENDINGS = ("ation", "ition", "ing", "ion", "ed", "er", "or", "ly", "ment", "able")
 _STOP = """
 a about above after again all also am an and any are as at be because been before being below
@@ -79,7 +80,7 @@ def _singular(word: str) -> str:
         return word
     if word.endswith("ies") and len(word) > 4:
         return f"{word[:-3]}y"
-    if word.endswith("sses"):
+    if word.endswith(_PLURALS):
         return word[:-2]
     return word if word.endswith(("ss", "us", "is")) else word[:-1]
 
