@@ -23,6 +23,7 @@ __all__ = ["Fresh", "Indexer", "read_file"]
 _HEAD = 256
 _TELL_FROM = 200  # files: fewer are read before anybody wonders
 _MOST_TOLD = 20
+_KEPT_EVERY = 2000  # files: a first indexing that is cut short goes on from there
 
 
 class Fresh(msgspec.Struct, kw_only=True):
@@ -129,6 +130,8 @@ class Indexer:
                 write = partial(_put, update, files, batch, changed, began)
                 problems += await anyio.to_thread.run_sync(write)
                 done += len(batch)
+                if done // _KEPT_EVERY > (done - len(batch)) // _KEPT_EVERY:
+                    await anyio.to_thread.run_sync(update.commit)
             for path in changed.gone:
                 update.remove(path)
             fresh.read, fresh.removed = done, len(changed.gone)

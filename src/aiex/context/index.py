@@ -48,18 +48,19 @@ INDEX_VERSION: Final = f"1.{CHUNK_VERSION}"
 
 _KINDS: Final[tuple[FileKind, ...]] = ("code", "test", "example", "generated", "prose", "config")
 _CODE_KINDS: Final = frozenset({"code", "test", "example", "generated"})
+_DAMAGE: Final = (sqlite3.Error, ValueError, OSError, msgspec.MsgspecError)
 _RACY_NS = 2_000_000_000
 _HEAP_BYTES = 64 << 20
 _LOCK_SECONDS = 0.02
 _NAMES_OF_PATH, _NAMES_OF_FILE, _OF_SYMBOLS = 2, 2, 4  # how often they count as text
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS file (
-    path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER,
-    device INTEGER, seen INTEGER, digest TEXT, kind TEXT, chunks INTEGER, lines INTEGER
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-"""
+_TABLES = (
+    """CREATE TABLE IF NOT EXISTS file (
+        path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER,
+        device INTEGER, seen INTEGER, digest TEXT, kind TEXT, chunks INTEGER, lines INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+)
 
 
 class ReadFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,8 +173,12 @@ class ContextIndex:
     def __enter__(self) -> Self:
         try:
             self._open()
-        except (sqlite3.Error, ValueError, OSError) as error:
+        except _DAMAGE as error:
             self._rebuild(f"it could not be read: {error}")
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            self._rebuild("it is damaged")
         return self
 
     def __exit__(
@@ -197,27 +202,45 @@ class ContextIndex:
         try:
             self._table.execute("PRAGMA journal_mode=WAL")
             self._table.execute("PRAGMA synchronous=NORMAL")
-            self._table.executescript(_TABLES)
-            found = dict(self._table.execute("SELECT name, value FROM about"))
-            if found and found.get("version") != INDEX_VERSION:
-                raise ValueError("it was made by another version")
-            if not found:
-                self._table.executemany(
-                    "INSERT OR IGNORE INTO about VALUES (?, ?)",
-                    [("version", INDEX_VERSION), ("root", self._root)],
-                )
+            self._table.execute("BEGIN IMMEDIATE")  # of several that begin, one makes it
+            self._prepare()
+            self._table.execute("COMMIT")
             self._code = _Texts(self._folder / "code")
             self._prose = _Texts(self._folder / "prose")
+            self._code.check()
+            self._prose.check()
         except BaseException:
             self._table.close()
             raise
+
+    def _prepare(self) -> None:
+        """Make the tables, or see that they and the texts are of one piece.
+
+        Raises:
+            ValueError: They are not.
+        """
+        for table in _TABLES:
+            self._table.execute(table)
+        found = dict(self._table.execute("SELECT name, value FROM about"))
+        texts = [self._folder / "code", self._folder / "prose"]
+        if not found:
+            for text in texts:  # without their table nothing would ever be taken out of them
+                shutil.rmtree(text, ignore_errors=True)
+            self._table.executemany(
+                "INSERT INTO about VALUES (?, ?)",
+                [("version", INDEX_VERSION), ("root", self._root)],
+            )
+        elif found.get("version") != INDEX_VERSION:
+            raise ValueError("it was made by another version")
+        elif "updated" in found and not all((text / "meta.json").exists() for text in texts):
+            raise ValueError("a part of it is missing")
 
     def _rebuild(self, reason: str) -> None:
         self.rebuilt = reason
         self.forget()
         try:
             self._open()
-        except (sqlite3.Error, ValueError, OSError) as error:
+        except _DAMAGE as error:
             raise StoreError(
                 f"the index in {self._folder} cannot be made: {error}",
                 hint="look at the folder's permissions and at the space on its disk",
@@ -367,6 +390,10 @@ class IndexUpdate:
             writer = self._writers[is_code] = self._texts[is_code].writer()
         return writer
 
+    def _delete(self, number: int, is_code: bool) -> None:
+        # By a query: `delete_documents_by_term` takes a number for a signed one, and finds nothing.
+        self._writer(is_code).delete_documents_by_query(self._texts[is_code].file(number))
+
     def put(self, file: ReadFile, *, read_at_ns: int, is_new: bool = False) -> None:
         """Index *file* anew.
 
@@ -378,7 +405,7 @@ class IndexUpdate:
         stat, is_code = file.stat, file.kind in _CODE_KINDS
         number = number_of(stat.path)
         if not is_new:
-            self._writer(is_code).delete_documents_by_term("file", number)
+            self._delete(number, is_code)
         if file.chunks:
             writer = self._writer(is_code)
             for document in _documents(file, number):
@@ -404,7 +431,7 @@ class IndexUpdate:
         """Take a file out of the index."""
         number = number_of(path)
         for is_code in (True, False):
-            self._writer(is_code).delete_documents_by_term("file", number)
+            self._delete(number, is_code)
         self._gone.append((os.fsencode(path),))
 
     def commit(self) -> None:
@@ -464,6 +491,22 @@ class _Texts:
             self._searcher = self._index.searcher()
         return self._searcher
 
+    def check(self) -> None:
+        """Look into every file, so that one which is damaged or missing shows now.
+
+        Raises:
+            ValueError: One is.
+        """
+        for field in ("text", "stems", "defines", "calls"):
+            self._found(tantivy.Query.term_query(self._schema, field, "?", "basic"), 1)
+        self._found(self.file(0), 1)
+        for one in self._found(tantivy.Query.all_query(), 1):
+            self.piece(one.place[1])
+
+    def file(self, number: int) -> tantivy.Query:
+        """Return the query for the chunks of a file."""
+        return tantivy.Query.term_query(self._schema, "file", number)
+
     def find(self, query: Query, kinds: Sequence[FileKind], limit: int) -> list[Found]:
         schema = self._schema
         should = [
@@ -495,7 +538,7 @@ class _Texts:
         return self._now.doc_freq(field, name)
 
     def of_file(self, file: int) -> list[Found]:
-        found = self._found(tantivy.Query.term_query(self._schema, "file", file), 10_000)
+        found = self._found(self.file(file), 10_000)
         return sorted(found, key=lambda one: (one.start_line, one.end_line))
 
     def rarity(self, stems: Sequence[str]) -> dict[str, float]:
@@ -604,6 +647,11 @@ def _printable(path: str) -> str:
 
 def _stamp(file: FileStat) -> list[int]:
     return [file.size, file.mtime_ns, file.ctime_ns, file.inode, file.device]
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Return whether *error* is how a fault inside tantivy shows, which is no `Exception`."""
+    return type(error).__name__ == "PanicException"
 
 
 def _locked(descriptor: int, patience: float) -> bool:
