@@ -105,6 +105,15 @@ def test_a_verb_runs_where_the_files_are_and_asks_the_models_of_the_node(
     assert recorded["usage"]["output_tokens"] == usage["output_tokens"]
 
 
+def test_a_project_is_searched_where_its_files_are(cli: Cli, node: Node) -> None:
+    found = cli("context", "search", "the total of a cart", "--json")
+
+    assert found.code == 0, found.err
+    assert found.json["data"]["hits"][0]["path"] == "shop/cart.py"
+    assert found.json["data"]["index"]["folder"].startswith(cli.env["HOME"])
+    assert node.interactions() == []
+
+
 def test_models_and_keys_are_those_of_the_node(cli: Cli, node: Node) -> None:
     listed = cli("model", "list", "--json")
     names = [m["name"] for p in listed.json["data"]["providers"] for m in p.get("models", ())]

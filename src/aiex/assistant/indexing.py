@@ -32,7 +32,7 @@ class Fresh(msgspec.Struct, kw_only=True):
     Attributes:
         index: The index, entered.
         files: The files of the project.
-        read: Files that were read now.
+        read: Files that were new or had changed, and were read now.
         removed: Files that are not there any more.
         waiting: Files that changed and are not indexed, since another process is at it.
         not_checked: What could not be read, and why.
@@ -114,7 +114,7 @@ class Indexer:
         fresh.not_checked = scan.left_out
         if not changed.touched and not changed.gone:
             return
-        with index.updating() as update:
+        async with _updating(index) as update:
             if update is None:
                 fresh.waiting = len(changed.touched) + len(changed.gone)
                 text = f"another process is indexing; {fresh.waiting} files are as they were"
@@ -123,25 +123,28 @@ class Indexer:
             # Another process may have done some of it while this one waited for its turn.
             changed = await anyio.to_thread.run_sync(index.compare, scan.entries)
             problems: list[NotChecked] = []
-            todo, done = len(changed.touched), 0
+            todo, done, kept = len(changed.touched), 0, 0
             for batch in batches(changed.touched):
                 if todo > _TELL_FROM:
                     await run.emit(Progress(stage="indexing", done=done, total=todo))
                 write = partial(_put, update, files, batch, changed, began)
-                problems += await anyio.to_thread.run_sync(write)
+                same, missed = await anyio.to_thread.run_sync(write)
+                problems += missed
+                kept += same
                 done += len(batch)
                 if done // _KEPT_EVERY > (done - len(batch)) // _KEPT_EVERY:
                     await anyio.to_thread.run_sync(update.commit)
             for path in changed.gone:
                 update.remove(path)
-            fresh.read, fresh.removed = done, len(changed.gone)
+            fresh.read, fresh.removed = done - kept, len(changed.gone)
             fresh.not_checked = (*scan.left_out, *problems[:_MOST_TOLD])
 
 
 def _put(
     update: IndexUpdate, files: Files, batch: Sequence[ScanEntry], changed: Changed, began: int
-) -> list[NotChecked]:
-    """Index the files of *batch* that changed; return what could not be read."""
+) -> tuple[int, list[NotChecked]]:
+    """Index the files of *batch* that changed; return how many had not, and what was unreadable."""
+    kept = 0
     problems: list[NotChecked] = []
     for entry in batch:
         known = changed.digests.get(entry.path)
@@ -155,9 +158,25 @@ def _put(
             problems.append(NotChecked(what=entry.path, reason=content.message))
         elif content.sha256 == known:
             update.keep(entry, read_at_ns=began)
+            kept += 1
         else:
             update.put(read_file(entry, content), read_at_ns=began, is_new=known is None)
-    return problems
+    return kept, problems
+
+
+@asynccontextmanager
+async def _updating(index: ContextIndex) -> AsyncGenerator[IndexUpdate | None, None]:
+    """Do what `ContextIndex.updating` does without holding up the loop."""
+    updating = index.updating()
+    update = await anyio.to_thread.run_sync(updating.__enter__)
+    try:
+        yield update
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            leave = partial(updating.__exit__, type(error), error, error.__traceback__)
+            await anyio.to_thread.run_sync(leave)
+        raise
+    await anyio.to_thread.run_sync(updating.__exit__, None, None, None)
 
 
 def read_file(entry: ScanEntry, content: FileContent) -> ReadFile:

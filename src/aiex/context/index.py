@@ -290,6 +290,8 @@ class ContextIndex:
             if not _locked(lock.fileno(), patience):
                 yield None
                 return
+            self._code.reload()  # what others wrote meanwhile
+            self._prose.reload()
             update = IndexUpdate(self._table, self._code, self._prose)
             try:
                 yield update
