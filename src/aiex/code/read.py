@@ -22,6 +22,8 @@ __all__ = [
     "is_binary",
     "language_of",
     "read_facts",
+    "unreadable",
+    "walk_of",
 ]
 
 FACTS_VERSION = 4
@@ -142,7 +144,7 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
     """
     if b"\r" in source and b"\n" not in source:
         source = source.replace(b"\r", b"\n")  # a line of an old Mac ends with CR alone
-    problem = _unreadable(source)
+    problem = unreadable(source)
     if problem is not None:
         return FileFacts(
             language=language,
@@ -150,10 +152,7 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
             is_generated=_is_generated(source),
             not_checked=(problem,),
         )
-    parser, table = _table(language)
-    walk = Walk(source, table, functools.partial(_reparse, source, language))
-    walk.run(parser.parse(table.prepare(source) if table.prepare is not None else source))
-    walk.trim()
+    walk = walk_of(source, language)
     notes = []
     if not _is_utf8(source):
         notes.append(NotChecked(what="", reason="it is not UTF-8; other bytes read as U+FFFD"))
@@ -177,7 +176,17 @@ def read_facts(source: bytes, language: Language) -> FileFacts:
     )
 
 
-def _unreadable(source: bytes) -> NotChecked | None:
+def walk_of(source: bytes, language: Language) -> Walk:
+    """Return all that is found on the way through *source*, which `unreadable` lets pass."""
+    parser, table = _table(language)
+    walk = Walk(source, table, functools.partial(_reparse, source, language))
+    walk.run(parser.parse(table.prepare(source) if table.prepare is not None else source))
+    walk.trim()
+    return walk
+
+
+def unreadable(source: bytes) -> NotChecked | None:
+    """Return why *source* is not parsed; `None` if it is."""
     if len(source) > MAX_PARSE_BYTES:
         return NotChecked(
             what="",
