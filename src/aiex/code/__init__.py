@@ -4,6 +4,13 @@ from aiex.code.brief import (
     BRIEF_VERSION,
     brief_of,
 )
+from aiex.code.folds import (
+    Foldable,
+    FoldKind,
+    Folds,
+    comment_mark,
+    read_folds,
+)
 from aiex.code.graph import (
     ImportGraph,
     cycles,
@@ -52,6 +59,9 @@ __all__ = [
     "RUFF_SELECT",
     "Call",
     "FileFacts",
+    "FoldKind",
+    "Foldable",
+    "Folds",
     "Frame",
     "Import",
     "ImportGraph",
@@ -61,12 +71,14 @@ __all__ = [
     "SymbolKind",
     "Traceback",
     "brief_of",
+    "comment_mark",
     "cycles",
     "guess_language",
     "import_graph",
     "is_binary",
     "language_of",
     "read_facts",
+    "read_folds",
     "read_ruff",
     "read_traceback",
     "symbol_at",

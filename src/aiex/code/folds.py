@@ -13,7 +13,7 @@ from aiex.code.read import unreadable, walk_of
 from aiex.code.scan import Walk
 from aiex.code.values import Language, Symbol
 
-__all__ = ["Foldable", "FoldKind", "Folds", "comment_mark", "read_folds"]
+__all__ = ["FoldKind", "Foldable", "Folds", "comment_mark", "read_folds"]
 
 FoldKind = Literal["comments", "imports", "bodies", "definitions"]
 """What the lines are: comments and documentation, imports, bodies of functions, or whatever
@@ -116,8 +116,10 @@ class _Lines:
     def text(self, number: int) -> bytes:
         """Return one line."""
         start = self._starts[number - 1]
-        return self.source[start : self._starts[number]] if number < len(self._starts) else (
-            self.source[start:]
+        return (
+            self.source[start : self._starts[number]]
+            if number < len(self._starts)
+            else (self.source[start:])
         )
 
     def inside(self, span: tuple[int, int]) -> tuple[int, int] | None:
@@ -180,7 +182,9 @@ def _comments(walk: Walk, lines: _Lines) -> Iterator[Foldable]:
 def _block(lines: _Lines, span: tuple[int, int]) -> Iterator[Foldable]:
     """Yield what can go of a comment or a text over several lines, whose last line closes it."""
     first, last = lines.of(span)
-    kept = first if _WORD.search(lines.after(span[0])) else _first_with_words(lines, first + 1, last)
+    kept = (
+        first if _WORD.search(lines.after(span[0])) else _first_with_words(lines, first + 1, last)
+    )
     if kept + 1 <= last - 1:
         yield Foldable(kind="comments", first=kept + 1, last=last - 1)
 

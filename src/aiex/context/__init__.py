@@ -22,12 +22,15 @@ from aiex.context.changes import (
     ChangeStatus,
     change_id,
 )
-from aiex.context.compress import (
+from aiex.context.compress.forms import (
+    Form,
+    forms_of,
+)
+from aiex.context.compress.items import (
     Fitted,
     Item,
     ShownItem,
     fit,
-    fold,
 )
 from aiex.context.gateway_keys import (
     GatewayKey,
@@ -66,6 +69,7 @@ __all__ = [
     "DigestCache",
     "FileStat",
     "Fitted",
+    "Form",
     "GatewayKey",
     "GatewayKeys",
     "Interaction",
@@ -82,6 +86,6 @@ __all__ = [
     "SymbolIndex",
     "change_id",
     "fit",
-    "fold",
+    "forms_of",
     "names_called",
 ]

@@ -104,6 +104,9 @@ from aiex.core.ids import (
     content_id,
     new_id,
 )
+from aiex.core.left_out import (
+    LeftOut,
+)
 from aiex.core.messages import (
     CitationDelta,
     Delta,
@@ -351,6 +354,7 @@ __all__ = [
     "KeyView",
     "KnownModelView",
     "LanguageSize",
+    "LeftOut",
     "LimitError",
     "LimitReached",
     "ManifestSummary",
