@@ -22,6 +22,13 @@ from aiex.context.changes import (
     ChangeStatus,
     change_id,
 )
+from aiex.context.compress.conversation import (
+    CountMessage,
+    FittedConversation,
+    Plan,
+    fit_conversation,
+    plan_summaries,
+)
 from aiex.context.compress.forms import (
     Form,
     forms_of,
@@ -31,6 +38,9 @@ from aiex.context.compress.items import (
     Item,
     ShownItem,
     fit,
+)
+from aiex.context.compress.turns import (
+    Chunk,
 )
 from aiex.context.gateway_keys import (
     GatewayKey,
@@ -66,9 +76,12 @@ __all__ = [
     "Change",
     "ChangeStatus",
     "Changes",
+    "Chunk",
+    "CountMessage",
     "DigestCache",
     "FileStat",
     "Fitted",
+    "FittedConversation",
     "Form",
     "GatewayKey",
     "GatewayKeys",
@@ -78,6 +91,7 @@ __all__ = [
     "Item",
     "KeyAuthenticator",
     "Place",
+    "Plan",
     "Reference",
     "Shown",
     "ShownContext",
@@ -86,6 +100,8 @@ __all__ = [
     "SymbolIndex",
     "change_id",
     "fit",
+    "fit_conversation",
     "forms_of",
     "names_called",
+    "plan_summaries",
 ]

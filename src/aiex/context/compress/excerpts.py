@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["closing_fences", "excerpt", "lines_of", "said_of_lines"]
+__all__ = ["closed", "closing_fences", "excerpt", "lines_of", "said_of_lines"]
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # splitlines() would also split at U+2028 and form feeds
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
@@ -51,6 +51,17 @@ def closing_fences(lines: Sequence[str]) -> list[tuple[str, str] | None]:
     return open_at
 
 
+def closed(text: str) -> str:
+    r"""Return *text*, ended by what closes a fence that it leaves open.
+
+    Example:
+        >>> closed("```py\nx = 1")
+        '```py\nx = 1\n```\n'
+    """
+    fence = closing_fences(lines_of(text))[-1]
+    return text if fence is None else f"{text.removesuffix(chr(10))}\n{fence[1]}"
+
+
 def excerpt(text: str, most: int) -> tuple[str, int]:
     r"""Return the beginning and the end of *text* around a note, and the lines left out.
 
@@ -89,7 +100,7 @@ def excerpt(text: str, most: int) -> tuple[str, int]:
         *([] if after is None or not tail else [after[0]]),
         *lines[len(lines) - tail :],
     ]
-    short = "".join(pieces)
+    short = closed("".join(pieces))
     return (short, left_out) if len(short) < len(text) else (text, 0)
 
 
