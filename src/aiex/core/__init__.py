@@ -240,6 +240,10 @@ from aiex.core.scopes import (
     SCOPES,
     is_scope,
 )
+from aiex.core.token_factors import (
+    TokenBasis,
+    TokenFactor,
+)
 from aiex.core.types import (
     REQUEST_SCHEMA,
     NotChecked,
@@ -423,6 +427,8 @@ __all__ = [
     "Text",
     "TextDelta",
     "TextPart",
+    "TokenBasis",
+    "TokenFactor",
     "Tool",
     "ToolCallDelta",
     "ToolCallPart",

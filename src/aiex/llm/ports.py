@@ -21,6 +21,7 @@ from aiex.core import (
     Usage,
     WireBytes,
 )
+from aiex.llm.tokens import Counted
 
 __all__ = [
     "Adapter",
@@ -257,6 +258,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         output_tokens: Most tokens of the reply.
         cost_usd_micros: Most that it would cost, micro-dollars; `None` when unpriced.
         fits: Whether prompt and reply fit into its window; `None` if the window is unknown.
+        counted: How the prompt was counted, to be compared with the bill; `None` if it was not.
     """
 
     provider: str
@@ -265,6 +267,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     cost_usd_micros: int | None
     fits: bool | None
+    counted: Counted | None = None
 
 
 class Relayed(Protocol):
