@@ -91,7 +91,12 @@ def by_text(counter: TokenCounter, case: Case) -> Counted:
 
 def by_body(counter: TokenCounter, case: Case) -> Counted:
     size = BodySize.of(case.body)
-    return counter.measure_body(size.text_bytes, beside=size.other_tokens)
+    return counter.measure_body(
+        size.text_bytes,
+        model=case.call.model,
+        beside=size.other_tokens,
+        has_tools=size.has_tools,
+    )
 
 
 def error(counter: TokenCounter, case: Case, measure: Measure) -> float:

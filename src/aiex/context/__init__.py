@@ -65,6 +65,9 @@ from aiex.context.shown import (
 from aiex.context.store import (
     TABLES,
 )
+from aiex.context.token_factors import (
+    TokenFactors,
+)
 
 __all__ = [
     "TABLES",
@@ -98,6 +101,7 @@ __all__ = [
     "ShownItem",
     "ShownPiece",
     "SymbolIndex",
+    "TokenFactors",
     "change_id",
     "fit",
     "fit_conversation",

@@ -156,7 +156,12 @@ class _Ask:
     def _estimated(self, endpoint: Endpoint, *, output: int) -> Estimate:
         """Return what the answer would need at *endpoint*, by the size of the body."""
         relay, size = self._relay, self._size
-        counted = relay.counter.measure_body(size.text_bytes, beside=size.other_tokens)
+        counted = relay.counter.measure_body(
+            size.text_bytes,
+            model=endpoint.model,
+            beside=size.other_tokens,
+            has_tools=size.has_tools,
+        )
         tokens = relay.counter.tokens(counted, endpoint.model)
         window = endpoint.context_tokens
         return Estimate(

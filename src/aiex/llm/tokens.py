@@ -2,9 +2,9 @@
 
 The count of the texts is multiplied by a factor for the family of the model, and that factor is
 corrected by what providers really bill. What is no text (pictures, the frame around a message,
-what a provider adds for tools) has no factor. Measured 2026-11-26 against recorded usage with
-bench/tokens.py: Claude up to 4.6 needs 1.15 times the o200k count, Claude from 4.7 on 1.55 times,
-unknown and local models 1.2 times.
+what a provider adds for tools) has no factor. Measured 2026-11-23 against recorded usage: Claude
+up to 4.6 needs 1.15 times the o200k count, Claude from 4.7 on 1.55 times, unknown and local models
+1.2 times. bench/tokens.py measures how far all this is from recorded bills.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ __all__ = ["Counted", "TokenCounter"]
 _BYTES_A_TOKEN = 3  # the safe side for code: 4 is short by up to 40 %
 _A_MESSAGE = 4
 _A_PICTURE = 1600
-_CLAUDE_TOOLS = 346  # docs.claude.com, tool use, read 2026-11-23; older models: 261 to 346
+_CLAUDE_TOOLS = 500  # recorded: 250 to 530, older models less; the safe side
 _CLAUDE_SCHEMA = 90  # recorded: 88 to 93
-_CLAUDE_THINKS = 29  # recorded: 29 or 30
+_CLAUDE_THINKS = 29  # recorded: 28 to 30
 _SLOWEST_LEARNING = 0.2
 _CREDIBLE = (0.3, 4.0)
 _BOUNDS = (0.5, 2.0)
@@ -123,13 +123,19 @@ class TokenCounter:
         return Counted(basis=self._basis, plain=plain, beside=beside, is_clear=is_clear)
 
     @staticmethod
-    def measure_body(text_bytes: int, *, beside: int = 0) -> Counted:
+    def measure_body(
+        text_bytes: int, *, model: str = "", beside: int = 0, has_tools: bool = False
+    ) -> Counted:
         """Return the count of a request that nobody decoded.
 
         Args:
             text_bytes: Bytes of text.
+            model: Name of the model; empty where it does not matter.
             beside: Tokens of what is no text.
+            has_tools: Whether it offers tools.
         """
+        if has_tools and _is_claude(model):
+            beside += _CLAUDE_TOOLS
         return Counted(basis="body", plain=math.ceil(text_bytes / _BYTES_A_TOKEN), beside=beside)
 
     def tokens(self, counted: Counted, model: str) -> int:
@@ -204,9 +210,13 @@ class TokenCounter:
         return self._count(bytes(raw).decode("utf-8", "replace"))
 
 
+def _is_claude(model: str) -> bool:
+    return "claude" in model.lower()
+
+
 def _added(call: ModelCall) -> int:
     """Return the tokens that a provider adds to a prompt of its own accord."""
-    if "claude" not in call.model.lower():
+    if not _is_claude(call.model):
         return 0
     return (
         (_CLAUDE_TOOLS if call.tools else 0)
@@ -219,7 +229,7 @@ def _added(call: ModelCall) -> int:
 def _family(model: str) -> tuple[str, float]:
     """Return the family of a model, and its factor as long as nothing was learned."""
     name = model.lower().rpartition("/")[2]
-    if "claude" in name:
+    if _is_claude(name):
         return ("claude-4.7", 1.55) if _NEW_CLAUDE.search(name) else ("claude", 1.15)
     if name.startswith(("gpt-", "o1", "o3", "o4", "chatgpt")):
         return "gpt", 1.0

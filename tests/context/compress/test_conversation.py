@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aiex.context import fit_conversation, plan_summaries
 from aiex.context.compress.excerpts import closing_fences, lines_of
-from aiex.core import ImagePart, Message, Part, TextPart, ToolCallPart, ToolResultPart
+from aiex.core import ImagePart, Message, Part, Role, TextPart, ToolCallPart, ToolResultPart
 
 LONG = "".join(f"line {n} of what came out\n" for n in range(200))
 FENCED = "Look:\n\n```py\n" + "x = 1\n" * 400 + "```\n\nThat is all.\n"
@@ -25,16 +25,9 @@ def total(messages: Sequence[Message]) -> int:
     return sum(map(size, messages))
 
 
-def said(role: str, *parts: Part | str) -> Message:
+def said(role: Role, *parts: Part | str) -> Message:
     made = tuple(TextPart(text=part) if isinstance(part, str) else part for part in parts)
-    return (
-        msgspec.convert({"role": role, "parts": ()}, Message)
-        if not made
-        else Message(
-            role=role,
-            parts=made,  # type: ignore[arg-type]
-        )
-    )
+    return Message(role=role, parts=made)
 
 
 def called(number: int, arguments: str = '{"for":"x"}') -> ToolCallPart:
@@ -50,7 +43,7 @@ def conversations(draw: st.DrawFn) -> list[Message]:
     """Conversations that every provider takes, results of tools in either kind of message."""
     words = st.sampled_from(["hello", "why?\n```\ncode\n```", "long " * 300, LONG])
     results = st.sampled_from(["", "ok", LONG, FENCED, MINIFIED, "```\nopen " * 90])
-    role = draw(st.sampled_from(["tool", "user"]))
+    in_user_messages = draw(st.booleans())
     messages = [said("system", "You help.")] * draw(st.integers(0, 2))
     if draw(st.booleans()):
         messages.append(said("assistant", "Welcome."))
@@ -69,7 +62,7 @@ def conversations(draw: st.DrawFn) -> list[Message]:
                 for n in range(count)
             ]
             number += count
-            if role == "user":
+            if in_user_messages:
                 messages.append(said("user", *answers))
             else:
                 messages += [said("tool", answer) for answer in answers]

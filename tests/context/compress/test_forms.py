@@ -350,7 +350,7 @@ def test_a_doc_string_stays_closed_and_says_its_first_line() -> None:
 
     assert '    """What is bought.\n    # ... 3 lines ...\n    """\n' in first.text
     assert "# Copyright somebody,\n# ... 2 lines ...\n" in first.text
-    assert compile(first.text, "x.py", "exec")
+    compile(first.text, "x.py", "exec")
 
 
 def test_an_import_that_shares_its_line_stays() -> None:
