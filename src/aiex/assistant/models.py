@@ -127,6 +127,10 @@ class Models:
         """Return the estimated tokens of *text*."""
         return self._coordinator.counter.text(text, model)
 
+    def count_message(self, message: Message, model: str) -> int:
+        """Return the estimated tokens of *message*."""
+        return self._coordinator.counter.message(message, model)
+
     async def ask(
         self,
         run: Run,

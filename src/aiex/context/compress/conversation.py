@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import msgspec
 
@@ -132,6 +133,15 @@ def plan_summaries(
     return Plan(chunks=turns.chunks)
 
 
+class _Gone(NamedTuple):
+    """Turns that go together."""
+
+    first: int
+    turns: int
+    messages: Sequence[Message]
+    summary: str | None
+
+
 class _Cutter:
     """Makes a conversation shorter in one way or another."""
 
@@ -222,29 +232,34 @@ class _Cutter:
 
     def _notes(self, cut: _Cut) -> list[Part]:
         """Return what stands for the turns that go."""
-        notes: list[Part] = []
-        untold = 0
-        tokens = 0
-        done = 0
+        return [
+            _said_of_turns(one.turns, sum(map(self._tokens_of, one.messages)))
+            if one.summary is None
+            else _said_of_summary(one.turns, one.summary)
+            for one in self._gone(cut)
+        ]
+
+    def _gone(self, cut: _Cut) -> list[_Gone]:
+        """Return the turns that go: by their summaries, and those between them together."""
+        gone: list[_Gone] = []
+        first = 0
         for number, chunk in enumerate(self._turns.chunks):
-            if chunk.first + chunk.turns > cut.turns or not chunk.turns:
-                break
-            done = chunk.first + chunk.turns
+            end = chunk.first + chunk.turns
             summary = self._summary_of(cut, number)
-            if summary is None:
-                untold += chunk.turns
-                tokens += sum(map(self._tokens_of, chunk.messages))
+            if end > cut.turns or summary is None:
                 continue
-            if untold:
-                notes.append(_said_of_turns(untold, tokens))
-                untold = tokens = 0
-            notes.append(_said_of_summary(chunk.turns, summary))
-        for turn in self._turns.turns[done : cut.turns]:
-            untold += 1
-            tokens += sum(self._tokens_of(m) for m in turn if m.role not in _RULES)
-        if untold:
-            notes.append(_said_of_turns(untold, tokens))
-        return notes
+            if first < chunk.first:
+                gone.append(self._untold(first, chunk.first))
+            gone.append(_Gone(chunk.first, chunk.turns, chunk.messages, summary))
+            first = end
+        if first < cut.turns:
+            gone.append(self._untold(first, cut.turns))
+        return gone
+
+    def _untold(self, first: int, end: int) -> _Gone:
+        told = chain.from_iterable(self._turns.turns[first:end])
+        messages = tuple(message for message in told if message.role not in _RULES)
+        return _Gone(first, end - first, messages, None)
 
     def _summary_of(self, cut: _Cut, number: int) -> str | None:
         if number < cut.summaries:
@@ -254,24 +269,19 @@ class _Cutter:
     def left_out(self, cut: _Cut) -> tuple[LeftOut, ...]:
         """Return what is missing, oldest first."""
         turns = self._turns
-        out: list[LeftOut] = []
-        done = 0
-        for number, chunk in enumerate(turns.chunks):
-            if chunk.first + chunk.turns > cut.turns:
-                break
-            done = chunk.first + chunk.turns
-            summary = self._summary_of(cut, number)
-            out.append(self._gone(chunk.messages, _turns_named(chunk.first, chunk.turns), summary))
-        if done < cut.turns:
-            rest = [m for turn in turns.turns[done : cut.turns] for m in turn]
-            out.append(self._gone(rest, _turns_named(done, cut.turns - done), None))
+        out = [
+            self._left_out(one.messages, _turns_named(one.first, one.turns), one.summary)
+            for one in self._gone(cut)
+        ]
         for number, turn in enumerate(turns.turns[cut.turns : -1]):
             if number < cut.shortened:
                 out += self._shortened_in(turn, 1)
         first, *steps = turns.steps
         if cut.steps:
-            gone = [m for step in steps[: cut.steps] for m in step]
-            out.append(self._gone(gone, f"{_counted(cut.steps, 'step')} of the last turn", None))
+            gone = [m for step in steps[: cut.steps] for m in step if m.role not in _RULES]
+            out.append(
+                self._left_out(gone, f"{_counted(cut.steps, 'step')} of the last turn", None)
+            )
         if not steps:
             out += self._shortened_in(first, cut.last)
         for number, step in enumerate(steps[cut.steps :]):
@@ -279,14 +289,13 @@ class _Cutter:
             out += self._shortened_in(step, cut.last if is_last else cut.level)
         return tuple(out)
 
-    def _gone(self, messages: Sequence[Message], what: str, summary: str | None) -> LeftOut:
-        told = [m for m in messages if m.role not in _RULES]
-        saved = sum(map(self._tokens_of, told))
+    def _left_out(self, messages: Sequence[Message], what: str, summary: str | None) -> LeftOut:
+        saved = sum(map(self._tokens_of, messages))
         if summary is None:
-            return LeftOut(what=what, how="dropped", lines=lines_in(told), tokens=saved)
+            return LeftOut(what=what, how="dropped", lines=lines_in(messages), tokens=saved)
         stands = Message(role="user", parts=(TextPart(text=summary),))
         tokens = max(0, saved - self._count(stands))
-        return LeftOut(what=what, how="summarised", lines=lines_in(told), tokens=tokens)
+        return LeftOut(what=what, how="summarised", lines=lines_in(messages), tokens=tokens)
 
     def _shortened_in(self, messages: Sequence[Message], level: int) -> list[LeftOut]:
         out = []
