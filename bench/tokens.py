@@ -28,7 +28,7 @@ import msgspec
 from aiex.core import Finish, ImagePart, ModelCall, OpaquePart, ToolResultPart, Usage
 from aiex.llm import TokenCounter
 from aiex.llm.body_size import BodySize
-from aiex.llm.tokens import Counted
+from aiex.llm.ports import Counted
 from aiex.testing.replay import Exchange, load_exchanges
 from aiex.wires import anthropic_messages, ollama, openai_chat, openai_responses
 

@@ -11,7 +11,7 @@ from aiex.app.compose import House
 from aiex.app.config import load
 from aiex.app.providers import learning
 from aiex.context import TokenFactors
-from aiex.llm.tokens import Counted
+from aiex.llm.ports import Counted
 
 pytestmark = pytest.mark.anyio
 

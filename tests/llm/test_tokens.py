@@ -22,7 +22,7 @@ from aiex.core import (
     ToolResultPart,
 )
 from aiex.llm import TokenCounter
-from aiex.llm.tokens import Counted
+from aiex.llm.ports import Counted
 
 SOURCE = Path(aiex.llm.__file__).with_name("coordinator.py").read_text()
 

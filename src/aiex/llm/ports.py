@@ -18,10 +18,10 @@ from aiex.core import (
     Principal,
     Progress,
     PublishedBody,
+    TokenBasis,
     Usage,
     WireBytes,
 )
-from aiex.llm.tokens import Counted
 
 __all__ = [
     "Adapter",
@@ -29,6 +29,7 @@ __all__ = [
     "Batching",
     "CallRecord",
     "CallSink",
+    "Counted",
     "Endpoint",
     "Estimate",
     "Forwarding",
@@ -246,6 +247,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     first_token: float | None = None
     cost_usd_micros: int | None = None
     turn: int = 0
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt as it was counted, before anything is known of the model's tokenizer.
+
+    Attributes:
+        basis: How the texts were counted.
+        plain: Count of the texts.
+        beside: Tokens of what is no text.
+        is_clear: Whether nothing else is in it; a tool of the provider's own brings texts that
+            nobody can count.
+    """
+
+    basis: TokenBasis
+    plain: int
+    beside: int = 0
+    is_clear: bool = True
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

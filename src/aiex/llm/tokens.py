@@ -31,8 +31,9 @@ from aiex.core import (
     ToolCallPart,
     ToolResultPart,
 )
+from aiex.llm.ports import Counted
 
-__all__ = ["Counted", "TokenCounter"]
+__all__ = ["TokenCounter"]
 
 _BYTES_A_TOKEN = 3  # the safe side for code: 4 is short by up to 40 %
 _A_MESSAGE = 4
@@ -49,23 +50,6 @@ _NEW_CLAUDE = re.compile(
     r"claude.*?(?:(?:opus|sonnet|haiku)-(?:4[-.][7-9]|[5-9])|fable|mythos)", re.IGNORECASE
 )
 _STEM = re.compile(r"[a-z]+")
-
-
-class Counted(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt as it was counted, before anything is known of the model's tokenizer.
-
-    Attributes:
-        basis: How the texts were counted.
-        plain: Count of the texts.
-        beside: Tokens of what is no text.
-        is_clear: Whether nothing else is in it; a tool of the provider's own brings texts that
-            nobody can count.
-    """
-
-    basis: TokenBasis
-    plain: int
-    beside: int = 0
-    is_clear: bool = True
 
 
 class TokenCounter:
