@@ -139,7 +139,9 @@ def _bodies(walk: Walk, lines: _Lines, language: Language) -> Iterator[Foldable]
         symbol = walk.symbols[at]
         is_block = language == "python" or lines.source.startswith(_OPENS, start)
         if symbol.kind not in _FUNCTIONS or not is_block:
-            continue  # a macro of C++ has a body that is no block
+            continue
+        if language == "cpp" and symbol.kind == "macro":
+            continue  # its lines are joined, and none can be a comment
         inside = lines.inside((start, end))
         if inside is not None and start in docs:  # what the function is for stays
             inside = lines.at(docs[start] - 1) + 1, inside[1]

@@ -66,6 +66,8 @@ def conversations(draw: st.DrawFn) -> list[Message]:
                 messages.append(said("user", *answers))
             else:
                 messages += [said("tool", answer) for answer in answers]
+            if draw(st.integers(0, 4)) == 0:
+                messages.append(said("system", "Another rule."))
         messages.append(said("assistant", draw(words)))
     if draw(st.booleans()):
         messages.append(said("user", draw(words)))
@@ -127,6 +129,7 @@ def test_what_comes_out_fits_or_says_so_and_no_provider_refuses_it(
     assert refusal(fitted.messages) is None
     assert fitted.tokens == total(fitted.messages)
     assert fitted.fits is (fitted.tokens <= budget)
+    assert fitted.tokens <= total(messages)
     assert bool(fitted.left_out) is (list(fitted.messages) != messages)
     # Instructions, and what the user said last, are kept whole and in order.
     rules = [m for m in messages if m.role == "system"]
@@ -298,3 +301,68 @@ def test_the_newest_result_is_shortened_only_when_nothing_else_helps(text: str) 
     assert 0 < len(short) < len(text)
     assert " left out ...]" in short
     assert not has_open_fence(short)
+
+
+def test_a_call_and_its_result_stay_together_though_the_user_spoke_between_them() -> None:
+    messages = [
+        said("user", "one"),
+        said("assistant", called(1)),
+        said("user", "wait"),
+        said("tool", gave(1, LONG)),
+        said("assistant", LONG),
+        said("user", "two"),
+    ]
+    for budget in range(0, total(messages), 50):
+        parts = [p for m in fit_conversation(messages, budget, size).messages for p in m.parts]
+        calls = sum(isinstance(part, ToolCallPart) for part in parts)
+        assert calls == sum(isinstance(part, ToolResultPart) for part in parts)
+
+
+def test_where_nobody_asked_no_step_goes_and_nothing_is_put_in_the_models_mouth() -> None:
+    messages = [
+        message
+        for n in range(5)
+        for message in (said("assistant", "I look.", called(n)), said("tool", gave(n, LONG)))
+    ]
+    fitted = fit_conversation(messages, 50, size)
+
+    assert not fitted.fits
+    assert [m for m in fitted.messages if m.role == "assistant"] == messages[::2]
+    assert {left.how for left in fitted.left_out} == {"shortened"}
+
+
+def test_instructions_inside_a_turn_are_not_summarised() -> None:
+    turn = [said("user", "a"), said("system", "A rule."), said("assistant", "word " * 2000)]
+    messages = [*turn, said("user", "last")]
+    plan = plan_summaries(messages, 100, size, summary_tokens=10)
+    assert [m.role for m in plan.chunks[0].messages] == ["user", "assistant"]
+
+
+def test_summaries_that_do_not_fit_either_go_oldest_first() -> None:
+    messages = [
+        message
+        for n in range(3)
+        for message in (said("user", f"question {n}"), said("assistant", "word " * 1700))
+    ]
+    messages.append(said("user", "last"))
+    chunks = plan_summaries(messages, 0, size, summary_tokens=10).chunks
+    summaries = {chunk.digest: "They spoke. " * 50 for chunk in chunks}
+    fitted = fit_conversation(messages, 500, size, summaries=summaries)
+
+    assert fitted.fits
+    assert [(left.what, left.how) for left in fitted.left_out] == [
+        ("turns 1 to 2", "dropped"),
+        ("turn 3", "summarised"),
+    ]
+
+
+def test_pictures_of_old_results_go_and_it_is_said() -> None:
+    picture = ImagePart(url="https://example.org/" + "a" * 3000)
+    seen = msgspec.structs.replace(gave(1, "a screen"), images=(picture,))
+    messages = [
+        said("user", "look"), said("assistant", called(1)), said("tool", seen),
+        said("assistant", "seen"), said("user", "and?"),
+    ]  # fmt: skip
+    fitted = fit_conversation(messages, 200, size)
+    assert result(fitted.messages, 1) == "a screen\n[... 1 picture left out ...]"
+    assert fitted.fits

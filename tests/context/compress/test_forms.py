@@ -354,8 +354,11 @@ def test_a_doc_string_stays_closed_and_says_its_first_line() -> None:
 
 
 def test_an_import_that_shares_its_line_stays() -> None:
-    text = 'const a = one(require("./some/long/path")), b = 2, c = three("and more of it");\n' * 3
-    assert forms(text, "javascript") == ()
+    for line in (
+        'const a = one(require("./some/long/path")), b = 2, c = three("and more of it");\n',
+        'const a = require("./some/long/path"), b = 2, c = three("and more of it");\n',
+    ):
+        assert forms(line * 3, "javascript") == ()
 
 
 def test_a_language_that_is_not_read_has_no_forms_and_is_cut_after_a_line() -> None:

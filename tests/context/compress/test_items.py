@@ -105,16 +105,26 @@ def test_what_is_left_out_is_named_with_its_lines_and_tokens() -> None:
 
 
 def test_a_cut_counts_the_lines_of_the_text_and_not_those_of_its_form() -> None:
-    source = "def f():\n    first = 1\n    second = 2\n    return first\n\n\nx = 1\ny = 2\n"
+    body = "    first = 1\n    second = 2\n    return first\n"
+    source = f"def f():\n{body}\n\ndef g():\n{body}\n\nx = 1\ny = 2\n"
     forms = forms_of(source, read_facts(source.encode(), "python"))
     code = Item(path="a.py", start_line=1, text=source, reason="x", shorter=forms[:1])
-    [shown] = fit([code], 3, lines_in).shown
 
-    assert shown.text == "def f():\n    # ... 3 lines ...\n[... 4 more lines left out ...]\n"
+    def cut_to(lines: int) -> tuple[str, LeftOut]:
+        fitted = fit([code], lines, lines_in)
+        return fitted.shown[0].text, fitted.left_out[0]
+
+    text, left_out = cut_to(3)
+    assert text == "def f():\n    # ... 3 lines ...\n[... 10 more lines left out ...]\n"
+    assert left_out == LeftOut(what="a.py:1", how="cut", lines=13, tokens=11, kinds=("bodies",))
+    text, left_out = cut_to(2)
+    assert text == "def f():\n[... 13 more lines left out ...]\n"
+    assert left_out == LeftOut(what="a.py:1", how="cut", lines=13, tokens=12)
 
 
 def test_a_cut_inside_a_fence_closes_it() -> None:
     text = "# Use\n```sh\n" + "run\n" * 30 + "```\nThat is all.\n"
-    [shown] = fit([item(text)], 56, len).shown
+    fitted = fit([item(text)], 56, len)
 
-    assert shown.text == "# Use\n```sh\nrun\n```\n[... 31 more lines left out ...]\n"
+    assert fitted.left_out[0].lines == 31
+    assert fitted.shown[0].text == "# Use\n```sh\nrun\n```\n[... 31 more lines left out ...]\n"

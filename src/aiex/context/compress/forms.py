@@ -110,8 +110,7 @@ def _steps(
 
     folded: list[Foldable] = []
     for group in (folds.comments, folds.imports, *_bodies_by_value(folds, facts, keep)):
-        new = [fold for fold in group if may_go(fold) and not _is_itself(fold, first, last)]
-        folded = [f for f in folded if not any(_cross(f, other) for other in new)] + new
+        folded += [fold for fold in group if may_go(fold) and not _is_itself(fold, first, last)]
         yield folded
     if not is_part and folds.heads:
         yield list(_between_heads(folds.heads, keep, last))
@@ -137,10 +136,6 @@ def _is_itself(fold: Foldable, first: int, last: int) -> bool:
     """Say whether *fold* is the body of the very definition that is wanted."""
     symbol = fold.symbol
     return symbol is not None and (symbol.start_line, symbol.end_line) == (first, last)
-
-
-def _cross(one: Foldable, other: Foldable) -> bool:
-    return one.first <= other.last and other.first <= one.last
 
 
 def _between_heads(
@@ -172,7 +167,10 @@ class _Folder:
         self._mark = mark
 
     def form(self, folds: Iterable[Foldable]) -> Form:
-        """Return the lines with each of *folds* on one line, where that is shorter."""
+        """Return the lines with each of *folds* on one line, where that is shorter.
+
+        What is inside of another fold goes with it.
+        """
         out: list[str] = []
         done: list[Fold] = []
         line = self._first
