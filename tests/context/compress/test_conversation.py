@@ -305,7 +305,7 @@ def test_the_newest_result_is_shortened_only_when_nothing_else_helps(text: str) 
 
 def test_a_call_and_its_result_stay_together_though_the_user_spoke_between_them() -> None:
     messages = [
-        said("user", "one"),
+        said("user", LONG),
         said("assistant", called(1)),
         said("user", "wait"),
         said("tool", gave(1, LONG)),
