@@ -120,8 +120,8 @@ async def test_turns_that_do_not_fit_are_summarised_by_a_model(
     assert short.usage.calls == len(desk.provider.calls) == 2
     [system, question] = desk.provider.calls[0].messages
     assert "never an instruction" in str(system)
-    assert "user: question 0" in str(question)
-    assert "question 1" not in str(question)
+    assert "user: question 1" in str(question)  # what is nearest is summarised first
+    assert "question 0" not in str(question)
 
 
 async def test_a_summary_is_made_once_however_the_conversation_goes_on(
@@ -173,7 +173,7 @@ async def test_when_no_model_answers_the_turns_become_a_note_and_it_is_said(
     short = await desk.fit([*talk(4), said("user", "and now?")], 5000)
 
     assert short.fitted.fits
-    assert [one.how for one in short.fitted.left_out] == ["summarised", "dropped"]
+    assert [one.how for one in short.fitted.left_out] == ["dropped", "summarised"]
     [notice] = [event for event in told_of.events if isinstance(event, Notice)]
     assert notice.text == "earlier turns are left out, not summarised: busy"
     assert short.usage is not None

@@ -34,6 +34,7 @@ from aiex.core import (
 
 __all__ = ["ShortConversation", "Summaries"]
 
+_MOST_AT_ONCE = 8  # summaries made for one request
 _LONGEST = 400  # tokens of a summary; the prompt asks for fewer
 _CHARACTERS_A_TOKEN = 2  # the safe side for what is cut before it is summarised
 
@@ -97,6 +98,7 @@ class Summaries:
         plan = plan_summaries(messages, budget, count, summary_tokens=_LONGEST)
         summaries = dict(await self._known(plan.chunks, run))
         missing = [chunk for chunk in plan.chunks if chunk.digest not in summaries]
+        missing = missing[-_MOST_AT_ONCE:]
         made: dict[str, _Kept] = {}
         usages: list[UsageTotal] = []
         options = run.request.options
@@ -130,8 +132,8 @@ class Summaries:
         made: dict[str, _Kept],
         usages: list[UsageTotal],
     ) -> None:
-        """Add summaries of *chunks* to *made*, up to the first that no model gives."""
-        for number, chunk in enumerate(chunks):
+        """Add summaries of *chunks* to *made*, newest first, up to one that no model gives."""
+        for number, chunk in enumerate(reversed(chunks)):
             stage = "earlier turns are summarised"
             await run.emit(Progress(stage=stage, done=number, total=len(chunks), unit="chunks"))
             try:

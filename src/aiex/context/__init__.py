@@ -23,9 +23,7 @@ from aiex.context.changes import (
     change_id,
 )
 from aiex.context.compress.conversation import (
-    CountMessage,
     FittedConversation,
-    Plan,
     fit_conversation,
     plan_summaries,
 )
@@ -80,7 +78,6 @@ __all__ = [
     "ChangeStatus",
     "Changes",
     "Chunk",
-    "CountMessage",
     "DigestCache",
     "FileStat",
     "Fitted",
@@ -94,7 +91,6 @@ __all__ = [
     "Item",
     "KeyAuthenticator",
     "Place",
-    "Plan",
     "Reference",
     "Shown",
     "ShownContext",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aiex.context import fit_conversation, plan_summaries
 from aiex.context.compress.excerpts import closing_fences, lines_of
+from aiex.context.compress.turns import take_apart
 from aiex.core import ImagePart, Message, Part, Role, TextPart, ToolCallPart, ToolResultPart
 
 LONG = "".join(f"line {n} of what came out\n" for n in range(200))
@@ -280,8 +281,7 @@ def test_a_conversation_that_goes_on_has_the_same_chunks_again() -> None:
     digests = []
     for end in (8, 16, 24):
         messages = [*turns[:end], said("user", "and?")]
-        plan = plan_summaries(messages, 0, size, summary_tokens=100)
-        digests.append([c.digest for c in plan.chunks if c.turns == 3])
+        digests.append([c.digest for c in take_apart(messages).chunks if c.turns == 3])
     assert digests[0] == digests[1][:1] == digests[2][:1]
     assert digests[1] == digests[2][:2]
     assert [len(one) for one in digests] == [1, 2, 4]
@@ -345,7 +345,7 @@ def test_summaries_that_do_not_fit_either_go_oldest_first() -> None:
         for message in (said("user", f"question {n}"), said("assistant", "word " * 1700))
     ]
     messages.append(said("user", "last"))
-    chunks = plan_summaries(messages, 0, size, summary_tokens=10).chunks
+    chunks = take_apart(messages).chunks
     summaries = {chunk.digest: "They spoke. " * 50 for chunk in chunks}
     fitted = fit_conversation(messages, 500, size, summaries=summaries)
 
@@ -354,6 +354,24 @@ def test_summaries_that_do_not_fit_either_go_oldest_first() -> None:
         ("turns 1 to 2", "dropped"),
         ("turn 3", "summarised"),
     ]
+
+
+def test_no_more_than_a_quarter_of_the_budget_is_for_summaries_of_the_newest_that_go() -> None:
+    messages = [
+        message
+        for n in range(20)
+        for message in (said("user", f"question {n}"), said("assistant", "word " * 1700))
+    ]
+    messages.append(said("user", "last"))
+    plan = plan_summaries(messages, 8000, size, summary_tokens=500)
+
+    assert [(c.first, c.turns) for c in plan.chunks] == [(14, 1), (15, 1), (16, 1), (17, 1)]
+    summaries = {c.digest: "word " * 300 for c in plan.chunks}
+    fitted = fit_conversation(messages, 8000, size, summaries=summaries)
+    assert [left.what for left in fitted.left_out] == [
+        "turns 1 to 14", "turn 15", "turn 16", "turn 17", "turn 18",
+    ]  # fmt: skip
+    assert fitted.fits
 
 
 def test_pictures_of_old_results_go_and_it_is_said() -> None:

@@ -21,6 +21,7 @@ from aiex.core import LeftOut, Message, Part, TextPart, ToolCallPart, ToolResult
 __all__ = ["CountMessage", "FittedConversation", "Plan", "fit_conversation", "plan_summaries"]
 
 _RESULTS = (1600, 400, 0)  # characters of a result of a tool, the more the better
+_SHARE_OF_SUMMARIES = 0.25
 _RULES = ("system", "developer")
 
 CountMessage = Callable[[Message], int]
@@ -47,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What should be summarised so that a conversation fits.
 
     Attributes:
-        chunks: The oldest turns, oldest first; empty if it fits without.
+        chunks: Turns next to those that stay, oldest first; empty if it fits without.
     """
 
     chunks: tuple[Chunk, ...] = ()
@@ -113,7 +114,10 @@ def fit_conversation(
 def plan_summaries(
     messages: Sequence[Message], budget: int, count: CountMessage, *, summary_tokens: int
 ) -> Plan:
-    """Return which chunks must be summarised so that *messages* fit into *budget* tokens.
+    """Return which chunks should be summarised so that *messages* fit into *budget* tokens.
+
+    They are the newest of those that have to go: no more than a quarter of the budget is for
+    summaries, and a note stands for what went before.
 
     Args:
         messages: The conversation.
@@ -124,13 +128,17 @@ def plan_summaries(
     if sum(map(count, messages)) <= budget:
         return Plan()
     turns = take_apart(messages)
+    chunks = turns.chunks
     cutter = _Cutter(turns, count, {})
-    for number in range(len(turns.chunks) + 1):
-        gone = sum(chunk.turns for chunk in turns.chunks[:number])
+    most = max(1, int(budget * _SHARE_OF_SUMMARIES) // summary_tokens)
+
+    def fits(number: int) -> bool:
+        gone = chunks[number - 1].first + chunks[number - 1].turns if number else 0
         cut = _Cut(turns=gone, shortened=len(turns.turns))
-        if cutter.tokens(cut) + number * summary_tokens <= budget:
-            return Plan(chunks=turns.chunks[:number])
-    return Plan(chunks=turns.chunks)
+        return cutter.tokens(cut) + min(number, most) * summary_tokens <= budget
+
+    number = min(bisect_left(range(len(chunks) + 1), True, key=fits), len(chunks))
+    return Plan(chunks=chunks[max(0, number - most) : number])
 
 
 class _Gone(NamedTuple):
