@@ -179,6 +179,19 @@ async def test_when_no_model_answers_the_turns_become_a_note_and_it_is_said(
     assert short.usage is not None
 
 
+async def test_no_more_than_eight_summaries_are_made_for_one_request(
+    cache: AnalysisCache, store: Store, told_of: Told
+) -> None:
+    desk = Desk(cache, store, told_of, says("They counted."))
+    short = await desk.fit([*talk(30), said("user", "and now?")], 30_000)
+
+    assert len(desk.provider.calls) == 8
+    assert short.fitted.fits
+    assert short.fitted.left_out[0].how == "dropped"
+    # Short summaries leave room, so that some of what was to go can stay.
+    assert {one.how for one in short.fitted.left_out[1:]} == {"summarised"}
+
+
 async def test_an_empty_summary_is_none(cache: AnalysisCache, store: Store, told_of: Told) -> None:
     short = await Desk(cache, store, told_of, says(" ")).fit(MESSAGES, 5000)
     assert first_text(short).startswith("[... 2 earlier turns left out, about ")
