@@ -298,10 +298,11 @@ async def subject_of_error(
 
 
 def _ends(text: str) -> tuple[Form, ...]:
-    """Return the last lines of a traceback, where its error stands."""
-    short = text[-_LAST_OF_TRACEBACK:].partition("\n")[2]
-    if len(text) <= _LAST_OF_TRACEBACK or not short:
+    """Return the last lines of a traceback, where its error stands; of a long line its end."""
+    if len(text) <= _LAST_OF_TRACEBACK:
         return ()
+    last = text[-_LAST_OF_TRACEBACK:]
+    short = last.partition("\n")[2] or last
     return (Form(text=short, skipped=text[: -len(short)].count("\n")),)
 
 
