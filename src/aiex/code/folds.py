@@ -25,6 +25,7 @@ _BEFORE_IMPORT = re.compile(rb"\s*(?:import\s+|(?:const|let|var)\s[^=\n]*=\s*)?"
 _AFTER_IMPORT = frozenset({b"", b";"})
 _OPENS = (b"{", b"do")
 _CLOSES = (b"}", b"end")
+_SPACE = b" \t\r\n\f\v"
 _WORD = re.compile(rb"[^\W_]|[\x80-\xff]")
 
 
@@ -100,9 +101,18 @@ class _Lines:
 
     def of(self, span: tuple[int, int]) -> tuple[int, int]:
         """Return the first and the last line of a span, which may end with a line break."""
-        start, end = span
-        end = start + len(self.source[start:end].rstrip())
+        start, end = span[0], self.end(span)
         return self.at(start), self.at(max(start, end - 1))
+
+    def end(self, span: tuple[int, int]) -> int:
+        """Return where a span ends without the space at its end.
+
+        Nothing is copied: bodies nested in one another would be copied over and over.
+        """
+        start, end = span
+        while end > start and self.source[end - 1] in _SPACE:
+            end -= 1
+        return end
 
     def before(self, offset: int) -> bytes:
         """Return what stands on the line before a byte."""
@@ -125,10 +135,10 @@ class _Lines:
     def inside(self, span: tuple[int, int]) -> tuple[int, int] | None:
         """Return the lines of a body without those that open and close it; `None` for none."""
         first, last = self.of(span)
-        body = self.source[span[0] : span[1]].rstrip()
-        if body.startswith(_OPENS) or self.before(span[0]).strip():
+        opens = self.source.startswith(_OPENS, *span)
+        if opens or self.before(span[0]).strip():
             first += 1
-        if body.endswith(_CLOSES) and body.startswith(_OPENS):
+        if opens and self.source.endswith(_CLOSES, span[0], self.end(span)):
             last -= 1
         return (first, last) if first <= last else None
 
@@ -168,7 +178,7 @@ def _comments(walk: Walk, lines: _Lines) -> Iterator[Foldable]:
             continue
         if first != last:
             yield from _block(lines, (start, end))
-        elif not lines.after(start + len(lines.source[start:end].rstrip())):
+        elif not lines.after(lines.end((start, end))):
             if runs and runs[-1][1] == first - 1:
                 runs[-1] = (runs[-1][0], first)
             else:
@@ -201,7 +211,7 @@ def _imports(walk: Walk, lines: _Lines) -> Iterator[Foldable]:
     comments = set(_whole_lines(walk.comment_spans, lines))
     for start, end in sorted(dict.fromkeys(walk.import_spans)):
         first, last = lines.of((start, end))
-        after = lines.after(start + len(lines.source[start:end].rstrip()))
+        after = lines.after(lines.end((start, end)))
         if not _BEFORE_IMPORT.fullmatch(lines.before(start)) or after not in _AFTER_IMPORT:
             continue
         if blocks and _is_empty(lines, blocks[-1][1] + 1, first - 1, comments):

@@ -175,9 +175,10 @@ class _Folder:
         done: list[Fold] = []
         line = self._first
         for fold in sorted(folds, key=lambda fold: (fold.first, -fold.last)):
+            if fold.first < line:
+                continue
             standing = self._standing_for(fold)
-            folded = self._whole[fold.first - 1 : fold.last]
-            if fold.first < line or len(standing) >= sum(map(len, folded)):
+            if len(standing) >= sum(map(len, self._whole[fold.first - 1 : fold.last])):
                 continue
             out += [*self._whole[line - 1 : fold.first - 1], standing]
             begin = self._first - 1
