@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def test_of_a_large_file_the_outline_is_shown(cli: Cli, ollama: FakeOllama) -> N
     assert context[0]["form"] == "shorter"
     assert "def run(value: int) -> int:" in prompt
     assert "def _step_39(value: int)" in prompt
-    assert "# ... 22 lines ..." in prompt
+    assert '    """Return step 7."""\n    # ... 21 lines ...\n' in prompt
     assert "value += 7 * 3" not in prompt
 
 
@@ -91,3 +92,15 @@ def test_of_a_definition_what_it_calls_comes_before_who_calls_it_and_the_rest_is
     plain = cli("explain", "shop/steps.py::run", "--model", "ollama:fake")
     left_out = [one for one in context if one["form"] == "left_out"]
     assert ("not shown to the model" in plain.err) is bool(left_out)
+
+
+def test_what_was_left_out_is_shown_with_the_context(cli: Cli, ollama: FakeOllama) -> None:
+    ended = cli("explain", "shop/steps.py", "--model", "ollama:fake", "--show-context")
+    assert ended.code == 0, ended.err
+    assert "left out: shop/steps.py:1 folded: 840 lines of bodies, about " in ended.err
+
+    lines = cli("explain", "shop/steps.py", "--model", "ollama:fake", "--show-context", "--jsonl")
+    bodies = [json.loads(line)["body"] for line in lines.out.splitlines() if line]
+    [shown] = [body for body in bodies if body["type"] == "context"]
+    [left_out] = shown["left_out"]
+    assert (left_out["how"], left_out["lines"], left_out["kinds"]) == ("folded", 840, ["bodies"])

@@ -213,6 +213,22 @@ async def test_a_reply_comes_with_who_was_chosen_and_what_it_took() -> None:
     assert call.model == "paid-1"
 
 
+async def test_what_is_billed_teaches_how_the_family_counts() -> None:
+    house = House(Named("paid", says("All is well.", usage=Usage(input_tokens=1500))))
+    words = Message(role="user", parts=(TextPart(text="x" * 3000),))
+    before = house.coordinator.estimate(
+        msgspec.structs.replace(CALL, messages=(words,)), house.endpoints
+    )
+    await house.ask(call=msgspec.structs.replace(CALL, messages=(words,)))
+
+    [learned] = house.coordinator.counter.learned
+    assert (learned.family, learned.basis, learned.lessons) == ("paid", "bytes", 1)
+    after = house.coordinator.estimate(
+        msgspec.structs.replace(CALL, messages=(words,)), house.endpoints
+    )
+    assert before[0].input_tokens < after[0].input_tokens <= 1500
+
+
 async def test_an_attempt_leaves_a_record_without_the_words() -> None:
     house = House(Named("paid", says("All is well.")))
     await house.ask()

@@ -172,6 +172,14 @@ async def test_a_stream_of_the_same_wire_comes_to_the_byte_and_is_asked_for_as_i
     assert sent == {"model": "m", "stream": True, **ASKS[wire], "odd_key": {"kept": [1.0]}, **more}
 
 
+def test_a_body_that_nobody_decodes_teaches_of_bodies_alone() -> None:
+    relayed = asked("anthropic_messages", tools=[{"name": "grep", "input_schema": {}}])
+    estimate = relayed.estimate(at("claude-opus-4-6"))
+    assert estimate.counted is not None
+    assert (estimate.counted.basis, estimate.counted.beside) == ("body", 500)
+    assert relayed.estimate(at("gpt-5")).counted.beside == 0  # type: ignore[union-attr]
+
+
 async def test_only_the_name_of_the_model_changes_on_the_way() -> None:
     data = BEGINS["anthropic_messages"] + ENDS["anthropic_messages"]
     headers = (("anthropic-version", "2026-10-21"), ("anthropic-beta", "one"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,8 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiex.llm
-from aiex.core import ImagePart, Message, ModelCall, ResponseFormat, TextPart, Tool
+from aiex.core import (
+    ImagePart,
+    Message,
+    ModelCall,
+    OpaquePart,
+    ResponseFormat,
+    TextPart,
+    Tool,
+    ToolResultPart,
+)
 from aiex.llm import TokenCounter
+from aiex.llm.ports import Counted
 
 SOURCE = Path(aiex.llm.__file__).with_name("coordinator.py").read_text()
 
@@ -81,28 +92,113 @@ def test_every_part_of_a_call_is_counted() -> None:
     assert counter.call(call("Hello.", messages=(picture,))) > 1000
 
 
-def test_a_factor_is_learned_from_what_was_billed() -> None:
+def prompt(plain: int, **more: Any) -> Counted:
+    return Counted(basis="bytes", plain=plain, **more)
+
+
+def test_a_factor_is_learned_from_what_was_billed_and_holds_for_the_family() -> None:
     counter = TokenCounter()
     for _ in range(50):
-        counter.learn("new-1", estimated=counter.text("x" * 3000, "new-1"), billed=1700)
-    assert counter.text("x" * 3000, "new-1") == pytest.approx(1700, rel=0.01)
+        counter.learn("new-1:8b", counter.measure(call("x" * 3000)), billed=1704)
+    assert counter.text("x" * 3000, "new-1:8b") == 1700
+    assert counter.factor("vendor/New-2") == counter.factor("new-1:8b")
+    assert counter.factor("other-1") == 1.2
     again = TokenCounter(counter.learned)
     assert again.factor("new-1") == counter.factor("new-1")
-    assert again.factor("other-1") == 1.2
+    [learned] = again.learned
+    assert (learned.family, learned.basis, learned.lessons) == ("new", "bytes", 50)
 
 
-def test_what_is_learned_by_length_is_not_used_for_the_tokenizer() -> None:
-    counter = TokenCounter({"o200k/new-1": 3.0})
+def test_the_first_lessons_weigh_most_and_no_later_one_a_lot() -> None:
+    counter = TokenCounter()
+    counter.learn("new-1", prompt(1000), billed=800)
+    assert counter.factor("new-1") == pytest.approx((1.2 + 0.8) / 2)
+    for _ in range(100):
+        counter.learn("new-1", prompt(1000), billed=800)
+    counter.learn("new-1", prompt(1000), billed=1800)
+    assert counter.factor("new-1") == pytest.approx(1.0, abs=0.01)
+
+
+@given(st.lists(st.tuples(st.integers(200, 10**6), st.floats(0, 10)), max_size=30))
+def test_a_factor_stays_sane_whatever_is_billed(lessons: list[tuple[int, float]]) -> None:
+    counter = TokenCounter()
+    for plain, ratio in lessons:
+        counter.learn("new-1", prompt(plain), billed=int(plain * ratio))
+    assert 0.5 <= counter.factor("new-1") <= 2.0
+
+
+def test_what_is_no_text_has_no_factor() -> None:
+    counter = TokenCounter()
+    counter.learn("new-1", prompt(1000, beside=900), billed=1000 + 900)
+    assert counter.factor("new-1") == pytest.approx(1.1)
+    assert counter.tokens(prompt(1000, beside=900), "new-1") == 1100 + 900
+
+
+@pytest.mark.anyio
+async def test_what_is_learned_by_length_is_not_used_for_the_tokenizer() -> None:
+    pytest.importorskip("bpe_openai")
+    counter = TokenCounter()
+    by_length = counter.measure(call(SOURCE, model="new-1"))
+    assert await counter.sharpen()
+    # A call that was counted before is billed after.
+    counter.learn("new-1", by_length, billed=by_length.plain)
+    counter.learn("new-1", counter.measure_body(3000), billed=500)
     assert counter.factor("new-1") == 1.2
+    assert [(one.basis, one.lessons) for one in counter.learned] == [("body", 1), ("bytes", 1)]
 
 
-@pytest.mark.parametrize(("estimated", "billed"), [(100, 200), (1000, 0), (1000, 40), (1000, 9000)])
-def test_a_bill_that_cannot_be_for_the_whole_prompt_teaches_nothing(
-    estimated: int, billed: int
+@pytest.mark.parametrize(
+    ("counted", "billed"),
+    [
+        (prompt(100), 200),
+        (prompt(1000), 0),
+        (prompt(1000), 40),
+        (prompt(1000), 9000),
+        (prompt(1000, beside=1600), 2600),
+        (prompt(1000, is_clear=False), 1000),
+    ],
+)
+def test_a_bill_that_says_little_about_the_texts_teaches_nothing(
+    counted: Counted, billed: int
 ) -> None:
     counter = TokenCounter()
-    counter.learn("new-1", estimated=estimated, billed=billed)
-    assert counter.learned == {}
+    counter.learn("new-1", counted, billed=billed)
+    assert counter.learned == []
+
+
+def test_a_tool_of_the_providers_own_makes_a_bill_unclear() -> None:
+    counter = TokenCounter()
+    raw = msgspec.Raw(b'{"type":"web_search_20250305","name":"web_search"}')
+    search = Tool(name="web_search", opaque=OpaquePart(wire="anthropic_messages", json=raw))
+    own = Tool(name="grep", parameters=msgspec.Raw(b"{}"))
+    assert not counter.measure(call("Hello.", tools=(search,))).is_clear
+    assert counter.measure(call("Hello.", tools=(own,))).is_clear
+
+
+def test_what_claude_is_told_about_tools_schemas_and_thinking_is_counted() -> None:
+    counter = TokenCounter()
+    bare = counter.call(call("Hello.", model="claude-opus-4-6"))
+    tool = Tool(name="a", parameters=msgspec.Raw(b"{}"))
+    schema = ResponseFormat(kind="json_schema", schema=msgspec.Raw(b"{}"))
+    for more, least in (
+        ({"tools": (tool,)}, 500),
+        ({"response_format": schema}, 90),
+        ({"reasoning_budget": 1024}, 29),
+    ):
+        assert counter.call(call("Hello.", model="claude-opus-4-6", **more)) >= bare + least
+        assert counter.call(call("Hello.", model="gpt-5", **more)) < bare + 20
+    body = counter.measure_body(300, model="claude-opus-4-6", has_tools=True)
+    assert (body.plain, body.beside) == (100, 500)
+
+
+def test_messages_add_up_to_what_a_call_of_them_has() -> None:
+    counter = TokenCounter()
+    picture = Message(role="user", parts=(ImagePart(url="https://example.com/a.png"),))
+    result = Message(role="tool", parts=(ToolResultPart(id="1", text="found " * 40),))
+    asked = call("Hello.", "And again.", model="new-1")
+    asked = msgspec.structs.replace(asked, messages=(*asked.messages, picture, result))
+    added = sum(counter.message(message, "new-1") for message in asked.messages)
+    assert counter.call(asked) <= added <= counter.call(asked) + len(asked.messages)
 
 
 @settings(max_examples=200)

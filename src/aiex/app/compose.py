@@ -7,12 +7,13 @@ their first call, and tokens and prices load when the first of them is counted.
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import platform
 import random
 import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -39,8 +40,9 @@ from aiex.context import (
     GatewayKeys,
     Interactions,
     Shown,
+    TokenFactors,
 )
-from aiex.core import Actor, Redactor, Request, StoreError, logins_in
+from aiex.core import Actor, Redactor, Request, StoreError, TokenFactor, logins_in
 from aiex.gateway.admission import Admission, Authenticator, OwnMachine
 from aiex.gateway.local import LocalGateway
 from aiex.gateway.operations import StoreInfo
@@ -68,7 +70,10 @@ if TYPE_CHECKING:
         PriceTable,
         Pricing,
         Providers,
+        TokenCounter,
     )
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["House", "LetIn", "open_doctor", "open_gateway", "user_name"]
 
@@ -118,6 +123,8 @@ class House:
         if TOKEN in env:
             self.redact.hold(env[TOKEN])
         self._limits: HouseLimits | None = None
+        self._factors: TokenFactors | None = None
+        self._learned: Sequence[TokenFactor] = ()
         self.store_error: StoreError | None = None
         sandbox = self.settings.sandbox
         self.isolation = Isolation(
@@ -156,6 +163,7 @@ class House:
                 self.store_error = error
             else:
                 await self.services.open(opened)
+                await self._load_factors()
                 self.interactions = await opened.enter_async_context(
                     Interactions(
                         self.store,
@@ -197,6 +205,29 @@ class House:
     async def _close_models(self) -> None:
         if self._coordinator is not None:
             await self._coordinator.__aexit__(None, None, None)
+            with anyio.CancelScope(shield=True):
+                await self.keep_factors()
+
+    async def _load_factors(self) -> None:
+        self._factors = TokenFactors(self.store)
+        try:
+            self._learned = await self._factors.load()
+        except StoreError as error:
+            _LOG.warning("what was learned of tokens is not known: %s", error.message)
+
+    async def keep_factors(self) -> None:
+        """Keep what was learned of how models count tokens; a lesson that is lost costs little."""
+        if self._coordinator is not None and self._factors is not None:
+            try:
+                await self._factors.keep(self._coordinator.counter.learned)
+            except StoreError as error:
+                _LOG.warning("what was learned of tokens was not kept: %s", error.message)
+
+    def counter(self) -> TokenCounter:
+        """Return what counts tokens, with what was learned before."""
+        from aiex.llm import TokenCounter
+
+        return TokenCounter(self._learned)
 
     async def _close_files(self) -> None:
         if self._files or self._audit is not None:
@@ -271,14 +302,14 @@ class House:
         """Return what asks models."""
         if self._coordinator is None:
             from aiex.app.providers import kinds_of, timeouts_of
-            from aiex.llm import STRATEGIES, Coordinator, TokenCounter
+            from aiex.llm import STRATEGIES, Coordinator
 
             pricing = self.pricing()
             model = self.settings.model
             self._coordinator = Coordinator(
                 self.providers(pricing),
                 pricing=pricing,
-                counter=TokenCounter(),
+                counter=self.counter(),
                 sink=self.calls,
                 clock=self.clock,
                 entropy=random.random,

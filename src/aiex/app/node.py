@@ -78,7 +78,6 @@ def node_models(house: House, node: RemoteGateway) -> NodeModels:
     """Return what asks the node's models for the verbs that run here."""
     from aiex.app.compose import user_name
     from aiex.core import EVERY_ROLE, Principal
-    from aiex.llm import TokenCounter
     from aiex.llm.node import NodeModels
 
     return NodeModels(
@@ -86,7 +85,7 @@ def node_models(house: House, node: RemoteGateway) -> NodeModels:
         principal=Principal(user=user_name(), interface="cli", roles=EVERY_ROLE),
         is_loopback=node.is_loopback,
         pricing=house.pricing(),
-        counter=TokenCounter(),
+        counter=house.counter(),
         clock=house.clock,
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
+
+import anyio
 
 from aiex.app.keys import VARIABLES
 from aiex.app.masking import environment_of_child
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     from aiex.app.compose import House
     from aiex.llm import Adapter
 
-__all__ = ["kinds_of", "prices_of", "providers_of", "timeouts_of", "watching"]
+__all__ = ["kinds_of", "learning", "prices_of", "providers_of", "timeouts_of", "watching"]
 
+_SECONDS_TO_LEARN: Final = 60.0
 _SLOWER: Final = 3  # a model of one's own may have to load
 
 
@@ -84,6 +87,18 @@ def watching(house: House) -> Child:
         await house.coordinator().watch()
 
     return Child(name="providers", run=watch)
+
+
+def learning(house: House, *, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> Child:
+    """Return what keeps, in a process that stays, what was learned of counting tokens."""
+
+    async def keep(started: Started) -> None:
+        started()
+        while True:
+            await sleep(_SECONDS_TO_LEARN)
+            await house.keep_factors()
+
+    return Child(name="token factors", run=keep)
 
 
 def _rate(price: float | None) -> Rate:

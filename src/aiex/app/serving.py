@@ -19,7 +19,7 @@ from aiex.app.config import Loaded
 from aiex.app.keys import Ask
 from aiex.app.node import SERVER
 from aiex.app.operating import Operating
-from aiex.app.providers import watching
+from aiex.app.providers import learning, watching
 from aiex.context import KeyAuthenticator
 from aiex.core import (
     EVERY_ROLE,
@@ -131,6 +131,7 @@ async def open_node(
         await house.limits().open()
         await anyio.to_thread.run_sync(house.coordinator)  # it reads the table of prices
         await house.supervisor.start(watching(house))
+        await house.supervisor.start(learning(house))
         operating = Operating(house, loaded)
         house.services.bulletin.heard.append(operating.count)
         return _OwnFirst(own, user_name(), keys), {

@@ -15,6 +15,7 @@ from aiex.core import (
     ContextShown,
     CostEstimate,
     Finish,
+    LeftOut,
     Message,
     ModelCall,
     ModelChosen,
@@ -126,6 +127,10 @@ class Models:
         """Return the estimated tokens of *text*."""
         return self._coordinator.counter.text(text, model)
 
+    def count_message(self, message: Message, model: str) -> int:
+        """Return the estimated tokens of *message*."""
+        return self._coordinator.counter.message(message, model)
+
     async def ask(
         self,
         run: Run,
@@ -134,7 +139,7 @@ class Models:
         *,
         output_tokens: int,
         pieces: Sequence[ShownPiece] = (),
-        left_out: Sequence[str] = (),
+        left_out: Sequence[LeftOut] = (),
         streams: bool = True,
     ) -> Asked:
         """Send *messages* and return the reply, emitting it as it comes.
@@ -163,7 +168,11 @@ class Models:
         )
         if request.options.show_context:
             await run.emit(
-                ContextShown(text=_as_text(messages), tokens=self._coordinator.counter.call(call))
+                ContextShown(
+                    text=_as_text(messages),
+                    tokens=self._coordinator.counter.call(call),
+                    left_out=tuple(left_out),
+                )
             )
         if request.options.dry_run:
             estimates = tuple(self._coordinator.estimate(call, chosen.endpoints))
@@ -205,7 +214,7 @@ class Models:
         request_id: str,
         chosen: ModelChosen,
         pieces: Sequence[ShownPiece],
-        left_out: Sequence[str],
+        left_out: Sequence[LeftOut],
     ) -> None:
         context = ShownContext(
             request_id=request_id,
@@ -213,7 +222,7 @@ class Models:
             at=self._clock.now(),
             model=f"{chosen.provider}:{chosen.model}",
             pieces=tuple(pieces),
-            left_out=tuple(left_out),
+            left_out=tuple(one.what for one in left_out if one.how == "dropped"),
         )
         try:
             await self._shown.add(context)

@@ -10,6 +10,13 @@ from aiex.code.chunk import (
     chunk_code,
     chunk_text,
 )
+from aiex.code.folds import (
+    Foldable,
+    FoldKind,
+    Folds,
+    comment_mark,
+    read_folds,
+)
 from aiex.code.graph import (
     ImportGraph,
     cycles,
@@ -65,6 +72,9 @@ __all__ = [
     "Chunk",
     "FileFacts",
     "FileKind",
+    "FoldKind",
+    "Foldable",
+    "Folds",
     "Frame",
     "Import",
     "ImportGraph",
@@ -76,6 +86,7 @@ __all__ = [
     "brief_of",
     "chunk_code",
     "chunk_text",
+    "comment_mark",
     "cycles",
     "guess_language",
     "import_graph",
@@ -83,6 +94,7 @@ __all__ = [
     "kind_of",
     "language_of",
     "read_facts",
+    "read_folds",
     "read_ruff",
     "read_traceback",
     "symbol_at",

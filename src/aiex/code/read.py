@@ -23,6 +23,8 @@ __all__ = [
     "language_of",
     "read_facts",
     "read_tree",
+    "unreadable",
+    "walk_of",
 ]
 
 FACTS_VERSION = 4
@@ -152,7 +154,7 @@ def read_tree(source: bytes, language: Language) -> tuple[FileFacts, tree_sitter
     """
     if b"\r" in source and b"\n" not in source:
         source = source.replace(b"\r", b"\n")  # a line of an old Mac ends with CR alone
-    problem = _unreadable(source)
+    problem = unreadable(source)
     if problem is not None:
         unread = FileFacts(
             language=language,
@@ -161,11 +163,8 @@ def read_tree(source: bytes, language: Language) -> tuple[FileFacts, tree_sitter
             not_checked=(problem,),
         )
         return unread, None
-    parser, table = _table(language)
-    tree = parser.parse(table.prepare(source) if table.prepare is not None else source)
-    walk = Walk(source, table, functools.partial(_reparse, source, language))
-    walk.run(tree)
-    walk.trim()
+    tree = _parsed(source, language)
+    walk = _walked(source, language, tree)
     notes = []
     if not _is_utf8(source):
         notes.append(NotChecked(what="", reason="it is not UTF-8; other bytes read as U+FFFD"))
@@ -190,7 +189,26 @@ def read_tree(source: bytes, language: Language) -> tuple[FileFacts, tree_sitter
     return facts, tree
 
 
-def _unreadable(source: bytes) -> NotChecked | None:
+def walk_of(source: bytes, language: Language) -> Walk:
+    """Return all that is found on the way through *source*, which `unreadable` lets pass."""
+    return _walked(source, language, _parsed(source, language))
+
+
+def _parsed(source: bytes, language: Language) -> tree_sitter.Tree:
+    parser, table = _table(language)
+    return parser.parse(table.prepare(source) if table.prepare is not None else source)
+
+
+def _walked(source: bytes, language: Language, tree: tree_sitter.Tree) -> Walk:
+    _, table = _table(language)
+    walk = Walk(source, table, functools.partial(_reparse, source, language))
+    walk.run(tree)
+    walk.trim()
+    return walk
+
+
+def unreadable(source: bytes) -> NotChecked | None:
+    """Return why *source* is not parsed; `None` if it is."""
     if len(source) > MAX_PARSE_BYTES:
         return NotChecked(
             what="",

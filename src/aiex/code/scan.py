@@ -77,6 +77,9 @@ class Walk:
         imports: Imports, in order.
         calls: Calls, in order.
         comment_spans: Byte ranges of the comments.
+        doc_spans: Byte ranges of documentation that is no comment.
+        import_spans: Byte ranges of the imports; several of one statement share one.
+        body_spans: Byte range of the body of a symbol, by its place in *symbols*.
         error_lines: First lines where the text does not parse, 1-based.
         namespaces: Qualified names of the namespaces that were opened.
         deepest: Levels of the syntax tree.
@@ -92,6 +95,9 @@ class Walk:
         self.imports: list[Import] = []
         self.calls: list[Call] = []
         self.comment_spans: list[tuple[int, int]] = []
+        self.doc_spans: list[tuple[int, int]] = []
+        self.import_spans: list[tuple[int, int]] = []
+        self.body_spans: dict[int, tuple[int, int]] = {}
         self.error_lines: list[int] = []
         self.namespaces: set[str] = set()
         self.docstring: str | None = None
@@ -278,6 +284,8 @@ class Walk:
                 is_public=is_public,
             )
         )
+        if body is not None:
+            self.body_spans[len(self.symbols) - 1] = (body.start_byte, body.end_byte)
         if opens:
             index = len(self.symbols) - 1
             self._scopes.append(_Scope(self._depth, index, qualified, is_function=is_function))
@@ -292,6 +300,7 @@ class Walk:
         when: Literal["eager", "typing", "lazy"] | None = None,
     ) -> None:
         """Add an import; inside a function it is lazy unless said otherwise."""
+        self.import_spans.append((node.start_byte, node.end_byte))
         self.imports.append(
             Import(
                 target=target,
@@ -301,6 +310,10 @@ class Walk:
                 when=when or ("lazy" if self.function else "eager"),
             )
         )
+
+    def documented(self, node: Node) -> None:
+        """Note that *node* is documentation, though it is no comment."""
+        self.doc_spans.append((node.start_byte, node.end_byte))
 
     def called(self, node: Node, callee: Node | None, owner: Node | None = None) -> None:
         """Add a call of *callee*, which may belong to *owner*."""

@@ -22,12 +22,23 @@ from aiex.context.changes import (
     ChangeStatus,
     change_id,
 )
-from aiex.context.compress import (
+from aiex.context.compress.conversation import (
+    FittedConversation,
+    fit_conversation,
+    plan_summaries,
+)
+from aiex.context.compress.forms import (
+    Form,
+    forms_of,
+)
+from aiex.context.compress.items import (
     Fitted,
     Item,
     ShownItem,
     fit,
-    fold,
+)
+from aiex.context.compress.turns import (
+    Chunk,
 )
 from aiex.context.gateway_keys import (
     GatewayKey,
@@ -73,6 +84,9 @@ from aiex.context.shown import (
 from aiex.context.store import (
     TABLES,
 )
+from aiex.context.token_factors import (
+    TokenFactors,
+)
 
 __all__ = [
     "TABLES",
@@ -85,10 +99,13 @@ __all__ = [
     "ChangeStatus",
     "Changed",
     "Changes",
+    "Chunk",
     "ContextIndex",
     "DigestCache",
     "FileStat",
     "Fitted",
+    "FittedConversation",
+    "Form",
     "GatewayKey",
     "GatewayKeys",
     "Hit",
@@ -109,11 +126,14 @@ __all__ = [
     "ShownItem",
     "ShownPiece",
     "SymbolIndex",
+    "TokenFactors",
     "change_id",
     "fit",
-    "fold",
+    "fit_conversation",
+    "forms_of",
     "names_called",
     "outline",
     "pack",
+    "plan_summaries",
     "understand",
 ]

@@ -13,6 +13,7 @@ __all__ = [
     "GATEWAY_KEY_USE",
     "LLM_INTERACTION",
     "TABLES",
+    "TOKEN_FACTOR",
 ]
 
 _DAY = 24 * 3600.0
@@ -56,6 +57,9 @@ GATEWAY_KEY_USE = TableSpec(name="gateway_key_use")
 BUDGET = TableSpec(name="budget")
 """How much money may be spent; see `budgets`."""
 
+TOKEN_FACTOR = TableSpec(name="token_factor", replicated=False, max_records=500)
+"""How families of models count tokens; see `token_factors`."""
+
 TABLES: tuple[TableSpec, ...] = (
     AI_CONTEXT,
     CODE_ANALYSIS_CACHE,
@@ -64,5 +68,6 @@ TABLES: tuple[TableSpec, ...] = (
     GATEWAY_KEY,
     GATEWAY_KEY_USE,
     BUDGET,
+    TOKEN_FACTOR,
 )
 """All of them."""

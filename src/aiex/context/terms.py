@@ -52,7 +52,8 @@ def terms_of(text: str) -> list[str]:
 def joined_terms(text: str) -> tuple[str, str]:
     """Return the terms of *text* and the stem of each, both joined by spaces."""
     pairs = [_joined(word) for word in WORD.findall(text)]
-    return " ".join(terms for terms, _ in pairs), " ".join(stems for _, stems in pairs)
+    told = [pair for pair in pairs if pair[0]]
+    return " ".join(terms for terms, _ in told), " ".join(stems for _, stems in told)
 
 
 @functools.lru_cache(_KNOWN_WORDS)

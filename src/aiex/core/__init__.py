@@ -105,6 +105,9 @@ from aiex.core.ids import (
     content_id,
     new_id,
 )
+from aiex.core.left_out import (
+    LeftOut,
+)
 from aiex.core.messages import (
     CitationDelta,
     Delta,
@@ -244,6 +247,10 @@ from aiex.core.scopes import (
     SCOPES,
     is_scope,
 )
+from aiex.core.token_factors import (
+    TokenBasis,
+    TokenFactor,
+)
 from aiex.core.types import (
     REQUEST_SCHEMA,
     NotChecked,
@@ -362,6 +369,7 @@ __all__ = [
     "KeyView",
     "KnownModelView",
     "LanguageSize",
+    "LeftOut",
     "LimitError",
     "LimitReached",
     "ManifestSummary",
@@ -431,6 +439,8 @@ __all__ = [
     "Text",
     "TextDelta",
     "TextPart",
+    "TokenBasis",
+    "TokenFactor",
     "Tool",
     "ToolCallDelta",
     "ToolCallPart",

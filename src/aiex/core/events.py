@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from aiex.core.errors import ErrorInfo
+from aiex.core.left_out import LeftOut
 from aiex.core.messages import Delta
 from aiex.core.types import NotChecked, ToolRun, When
 
@@ -82,10 +83,12 @@ class ContextShown(msgspec.Struct, frozen=True, kw_only=True, tag="context"):
     Attributes:
         text: The prompt as sent, all messages.
         tokens: Estimated tokens.
+        left_out: What of the project and of the conversation did not fit.
     """
 
     text: str
     tokens: int
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ModelChosen(msgspec.Struct, frozen=True, kw_only=True, tag="model_chosen"):

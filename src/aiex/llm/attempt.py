@@ -141,12 +141,9 @@ class Attempt:
             return
         price = self.pricing.cost(endpoint.provider, endpoint.model, usage, at=at)
         self.cost, self.price_version = (None, "unpriced") if price is None else price
-        if finish is not None:
-            self.counter.learn(
-                endpoint.model,
-                estimated=self.estimate.input_tokens,
-                billed=usage.input_tokens,
-            )
+        counted = self.estimate.counted
+        if finish is not None and counted is not None:
+            self.counter.learn(endpoint.model, counted, billed=usage.input_tokens)
 
     def ended(self) -> ModelEnded:
         """Return the event that ends it."""

@@ -24,12 +24,14 @@ class BodySize(msgspec.Struct, frozen=True, kw_only=True):
         pictures: Pictures, by value or by address.
         other_tokens: Tokens of what is no text: pictures and documents.
         writes_cache: Whether a part of the prompt is marked to be cached.
+        has_tools: Whether it offers tools.
     """
 
     text_bytes: int
     pictures: int = 0
     other_tokens: int = 0
     writes_cache: bool = False
+    has_tools: bool = False
 
     @staticmethod
     def of(body: bytes) -> BodySize:
@@ -40,8 +42,9 @@ class BodySize(msgspec.Struct, frozen=True, kw_only=True):
         """
         size = len(body) - 3 * body.count(b"\\u")
         writes_cache = b'"cache_control"' in body
+        has_tools = b'"tools"' in body
         if b"base64" not in body and b'"image' not in body:
-            return BodySize(text_bytes=size, writes_cache=writes_cache)
+            return BodySize(text_bytes=size, writes_cache=writes_cache, has_tools=has_tools)
         pictures = tokens = 0
         for found in _DATA.finditer(body):
             end = body.find(b'"', found.end())
@@ -61,4 +64,5 @@ class BodySize(msgspec.Struct, frozen=True, kw_only=True):
             pictures=pictures,
             other_tokens=tokens + pictures * _A_PICTURE,
             writes_cache=writes_cache,
+            has_tools=has_tools,
         )

@@ -19,7 +19,9 @@ def estimate_of(
     call: ModelCall, endpoint: Endpoint, *, counter: TokenCounter, pricing: Pricing
 ) -> Estimate:
     """Return what *call* would need at *endpoint*."""
-    tokens = counter.call(msgspec.structs.replace(call, model=endpoint.model))
+    call = msgspec.structs.replace(call, model=endpoint.model)
+    counted = counter.measure(call)
+    tokens = counter.tokens(counted, endpoint.model)
     output = call.max_output_tokens or DEFAULT_OUTPUT
     window = endpoint.context_tokens
     return Estimate(
@@ -37,6 +39,7 @@ def estimate_of(
             ),
         ),
         fits=None if window is None else tokens + output <= window,
+        counted=counted,
     )
 
 

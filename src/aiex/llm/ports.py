@@ -18,6 +18,7 @@ from aiex.core import (
     Principal,
     Progress,
     PublishedBody,
+    TokenBasis,
     Usage,
     WireBytes,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Batching",
     "CallRecord",
     "CallSink",
+    "Counted",
     "Endpoint",
     "Estimate",
     "Forwarding",
@@ -254,6 +256,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     turn: int = 0
 
 
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt as it was counted, before anything is known of the model's tokenizer.
+
+    Attributes:
+        basis: How the texts were counted.
+        plain: Count of the texts.
+        beside: Tokens of what is no text.
+        is_clear: Whether nothing else is in it; a tool of the provider's own brings texts that
+            nobody can count.
+    """
+
+    basis: TokenBasis
+    plain: int
+    beside: int = 0
+    is_clear: bool = True
+
+
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What a call would cost at one endpoint.
 
@@ -264,6 +283,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
         output_tokens: Most tokens of the reply.
         cost_usd_micros: Most that it would cost, micro-dollars; `None` when unpriced.
         fits: Whether prompt and reply fit into its window; `None` if the window is unknown.
+        counted: How the prompt was counted, to be compared with the bill; `None` if it was not.
     """
 
     provider: str
@@ -272,6 +292,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     cost_usd_micros: int | None
     fits: bool | None
+    counted: Counted | None = None
 
 
 class Relayed(Protocol):

@@ -156,7 +156,13 @@ class _Ask:
     def _estimated(self, endpoint: Endpoint, *, output: int) -> Estimate:
         """Return what the answer would need at *endpoint*, by the size of the body."""
         relay, size = self._relay, self._size
-        tokens = relay.counter.size(size.text_bytes, endpoint.model, beside=size.other_tokens)
+        counted = relay.counter.measure_body(
+            size.text_bytes,
+            model=endpoint.model,
+            beside=size.other_tokens,
+            has_tools=size.has_tools,
+        )
+        tokens = relay.counter.tokens(counted, endpoint.model)
         window = endpoint.context_tokens
         return Estimate(
             provider=endpoint.provider,
@@ -171,6 +177,7 @@ class _Ask:
                 writes_cache=size.writes_cache,
             ),
             fits=None if window is None else tokens + output <= window,
+            counted=counted,
         )
 
     def _body_for(self, model: str) -> bytes:
@@ -276,7 +283,8 @@ class _Reply(_Ask):
     def spoken(self) -> int:
         """Return the tokens that were given so far, by our own count."""
         said = self._said if self._scanner is None else self._scanner.spoken_bytes
-        return self._relay.counter.size(said, self._model)
+        counter = self._relay.counter
+        return counter.tokens(counter.measure_body(said), self._model)
 
     def failure(self, error: AiexError) -> bytes:
         """Return *error* as the client's wire says it inside an answer that has begun."""

@@ -45,7 +45,7 @@ def test_a_definition_comes_first_then_what_it_calls_then_who_calls_it() -> None
         ("till.py", 2, "calls Cart().total in bill"),
     ]
     assert items[0].text.startswith("    def total(self):\n")
-    assert items[1].shorter == ("def of(thing)\n",)
+    assert [form.text for form in items[1].shorter] == ["def of(thing)\n"]
 
 
 def test_a_class_is_called_where_its_methods_are() -> None:
@@ -63,11 +63,16 @@ def test_a_file_gets_shorter_by_its_private_bodies_first() -> None:
 
     whole, *callers = items_of_file("cart.py", TEXTS["cart.py"], FILES["cart.py"], facts, TEXTS)
 
-    first, second = whole.shorter
+    first, second, outline = (form.text for form in whole.shorter)
     assert "a = of(1)" in first
     assert "x = 1" not in first
     assert "a = of(1)" not in second
     assert "def total(self):" in second
+    assert outline == (
+        "# ... 3 lines ...\n"
+        "class Cart:\n    def total(self):\n        # ... 4 lines ...\n"
+        "    def _add(self):\n        # ... 3 lines ...\n"
+    )
     assert [item.path for item in callers] == ["till.py"]
     assert neighbour_paths(facts) == ("prices.py", "till.py")
     assert facts.imported_by == ("till.py",)
@@ -80,9 +85,9 @@ def test_the_lines_around_a_place_shrink_towards_it() -> None:
 
     assert item.start_line == 35
     assert item.text.split() == [str(n) for n in range(35, 66)]
-    assert [form.split() for form in item.shorter] == [
+    assert [form.text.split() for form in item.shorter] == [
         [str(n) for n in range(43, 58)],
         [str(n) for n in range(47, 54)],
     ]
-    assert [item.start_line + skipped for skipped in item.skipped] == [43, 47]
-    assert around("a.py", text, 1, reason="x").skipped == (0, 0)
+    assert [item.start_line + form.skipped for form in item.shorter] == [43, 47]
+    assert [form.skipped for form in around("a.py", text, 1, reason="x").shorter] == [0, 0]

@@ -141,6 +141,7 @@ class CreateModule:
                 piece_of(s.item.path, s.text, reason=s.item.reason, tokens=s.tokens, form=s.form)
                 for s in fitted.shown
             ],
+            left_out=fitted.left_out,
             line_length=around.line_length,
             max_repairs=arguments.max_repairs,
             before=around.before.get(place.path, b"").decode("utf-8", "replace"),
@@ -157,7 +158,12 @@ class CreateModule:
         tokens = self._models.count(source, chosen.model)
         shown = piece_of(place.path, source, reason="what is tested", tokens=tokens, form="whole")
         return msgspec.structs.replace(
-            task, path=place.test_path, messages=messages, pieces=(shown,), before=""
+            task,
+            path=place.test_path,
+            messages=messages,
+            pieces=(shown,),
+            left_out=(),
+            before="",
         )
 
     async def _check(self, texts: dict[str, str], task: Task) -> LintReport:

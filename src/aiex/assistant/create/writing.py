@@ -15,7 +15,7 @@ from aiex.assistant.replies import attempt, whole_file
 from aiex.assistant.verbs import Run
 from aiex.code import Language
 from aiex.context import ShownPiece
-from aiex.core import Message, Notice, RunOptions, UnusableReplyError, UsageTotal
+from aiex.core import LeftOut, Message, Notice, RunOptions, UnusableReplyError, UsageTotal
 from aiex.llm import Estimate
 
 __all__ = ["Task", "Writer", "Written", "reply_tokens"]
@@ -36,6 +36,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         language: Its language.
         messages: What to say.
         pieces: What of the project the messages show.
+        left_out: What of it did not fit.
         line_length: Longest line that the formatter makes, in columns.
         max_repairs: How often a reply that cannot be used is asked for again.
         before: Text of the file that it replaces; empty if there is none.
@@ -46,6 +47,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     before: str = ""
     pieces: Sequence[ShownPiece] = ()
+    left_out: Sequence[LeftOut] = ()
     line_length: int = 88
     max_repairs: int = 2
 
@@ -97,6 +99,7 @@ class Writer:
                 messages,
                 output_tokens=reply_tokens(run.request.options),
                 pieces=task.pieces,
+                left_out=task.left_out,
                 streams=False,
             )
             usages.append(asked.usage)

@@ -14,7 +14,7 @@ from aiex.assistant.explain.subject import Subject
 from aiex.assistant.project import OpenGit, ProjectReader
 from aiex.assistant.verbs import Run
 from aiex.code import is_binary, language_of, read_facts
-from aiex.context import Item
+from aiex.context import Form, Item
 from aiex.core import ChangedFile, ExplainArguments, ExplainFacts, unified_diff
 
 __all__ = ["subject_of_diff"]
@@ -53,7 +53,7 @@ def _subject(changed: Changed, base: str) -> Subject:
                     start_line=1,
                     text=diff,
                     reason=f"{fact.status} since {base[:10]}",
-                    shorter=(unified_diff(one.path, one.before, one.after, context=0),),
+                    shorter=(Form(text=unified_diff(one.path, one.before, one.after, context=0)),),
                 )
             )
     items.sort(key=lambda item: len(item.text))

@@ -6,19 +6,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from aiex.code import FileFacts, Symbol
-from aiex.context import Item, fold
+from aiex.context import Form, Item, forms_of
 from aiex.core import CallSite, ExplainFacts, RelatedSymbol
 
 __all__ = ["around", "items_of_file", "items_of_symbol", "neighbour_paths"]
 
-_COMMENT = {"python": "#", "elixir": "#"}
-_FUNCTIONS = frozenset({"function", "method", "constructor", "macro"})
 _MOST_CALLED = 8
 _MOST_CALLERS = 6
 _LINES_AROUND = 3
-_LONGEST_HEAD = 20
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-_END_OF_HEAD = re.compile(r"(?::|\{|\bdo|->|=>|=)\s*(?:#.*|//.*)?$")
 
 
 def neighbour_paths(facts: ExplainFacts) -> tuple[str, ...]:
@@ -40,17 +36,12 @@ def items_of_file(
         facts: The facts that will be told.
         texts: Texts of the files that `neighbour_paths` named, by path.
     """
-    comment = _COMMENT.get(file.language, "//")
-    private = [s for s in file.symbols if not s.is_public]
     subject = Item(
         path=path,
         start_line=1,
         text=text,
         reason="what is explained",
-        shorter=(
-            fold(text, _bodies(text, private), comment=comment),
-            fold(text, _bodies(text, file.symbols), comment=comment),
-        ),
+        shorter=forms_of(text, file),
     )
     return [subject, *_calling(facts.callers, texts)]
 
@@ -64,23 +55,12 @@ def items_of_symbol(
     texts: Mapping[str, str],
 ) -> list[Item]:
     """Return what to show of one definition; *texts* must hold *path* too."""
-    source = _slice(text, symbol.start_line, symbol.end_line)
-    inner = [
-        s
-        for s in file.symbols
-        if symbol.start_line < s.start_line and s.end_line <= symbol.end_line
-    ]
-    moved = [
-        (first - symbol.start_line + 1, last - symbol.start_line + 1)
-        for first, last in _bodies(text, inner)
-    ]
-    comment = _COMMENT.get(file.language, "//")
     subject = Item(
         path=path,
         start_line=symbol.start_line,
-        text=source,
+        text=_slice(text, symbol.start_line, symbol.end_line),
         reason="what is explained",
-        shorter=(fold(source, moved, comment=comment),),
+        shorter=forms_of(text, file, lines=(symbol.start_line, symbol.end_line)),
     )
     return [
         subject,
@@ -98,8 +78,10 @@ def around(path: str, text: str, line: int, *, reason: str, lines: int = 15) -> 
         start_line=first,
         text=_slice(text, first, line + lines),
         reason=reason,
-        shorter=tuple(_slice(text, line - n, line + n) for n in nearer),
-        skipped=tuple(max(1, line - n) - first for n in nearer),
+        shorter=tuple(
+            Form(text=_slice(text, line - n, line + n), skipped=max(1, line - n) - first)
+            for n in nearer
+        ),
     )
 
 
@@ -111,7 +93,7 @@ def _called(calls: Sequence[RelatedSymbol], texts: Mapping[str, str]) -> Iterabl
                 start_line=called.line,
                 text=_slice(texts[called.path], called.line, called.end_line),
                 reason=f"{called.name} is called",
-                shorter=(f"{called.signature}\n",) if called.signature else (),
+                shorter=(Form(text=f"{called.signature}\n"),) if called.signature else (),
             )
 
 
@@ -127,20 +109,6 @@ def _calling(callers: Sequence[CallSite], texts: Mapping[str, str]) -> Iterable[
             reason=f"calls {site.callee}" + (f" in {site.caller}" if site.caller else ""),
             lines=_LINES_AROUND,
         )
-
-
-def _bodies(text: str, symbols: Iterable[Symbol]) -> list[tuple[int, int]]:
-    lines = _LINE.findall(text)
-    bodies = []
-    for symbol in symbols:
-        if symbol.kind not in _FUNCTIONS:
-            continue
-        limit = min(symbol.start_line + _LONGEST_HEAD, symbol.end_line)
-        for number in range(symbol.start_line, limit):
-            if _END_OF_HEAD.search(lines[number - 1].rstrip()):
-                bodies.append((number + 1, symbol.end_line))
-                break
-    return bodies
 
 
 def _slice(text: str, first: int, last: int) -> str:

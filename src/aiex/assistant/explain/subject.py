@@ -29,7 +29,7 @@ from aiex.code import (
     symbol_at,
     symbols_named,
 )
-from aiex.context import Item, SymbolIndex
+from aiex.context import Form, Item, SymbolIndex, forms_of
 from aiex.core import (
     AiexError,
     ExplainArguments,
@@ -46,6 +46,7 @@ from aiex.sandbox import FileContent, Files
 __all__ = ["Subject", "subject_of_code", "subject_of_error"]
 
 _MOST_FRAMES = 12
+_LAST_OF_TRACEBACK = 4000  # characters
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,11 +194,18 @@ def _text(arguments: ExplainArguments) -> Subject:
         )
     raw = arguments.text.encode("utf-8", "surrogateescape")
     language = _known_language(arguments.language) or guess_language(raw)
+    file = None if language is None else read_facts(raw, language)
     facts = facts_of_text(
-        None if language is None else read_facts(raw, language),
+        file,
         lines=arguments.text.count("\n") + (not arguments.text.endswith("\n")),
     )
-    item = Item(path="", start_line=1, text=arguments.text, reason="what is explained")
+    item = Item(
+        path="",
+        start_line=1,
+        text=arguments.text,
+        reason="what is explained",
+        shorter=forms_of(arguments.text, file),
+    )
     missing = NotChecked(
         what="standard input", reason="its language is not known", tool="tree-sitter"
     )
@@ -230,7 +238,8 @@ def _known_language(name: str | None) -> Language | None:
 def _attached(arguments: ExplainArguments) -> tuple[Item, ...]:
     if arguments.text is None:
         return ()
-    return (Item(path="", start_line=1, text=arguments.text, reason="attached by the user"),)
+    reason = "attached by the user"
+    return (Item(path="", start_line=1, text=arguments.text, reason=reason, may_be_cut=True),)
 
 
 async def _texts(files: Files, facts: ExplainFacts) -> dict[str, str]:
@@ -260,7 +269,7 @@ async def subject_of_error(
         )
     frames: list[FrameFacts] = []
     items: list[Item] = [
-        Item(path="", start_line=1, text=text, reason="the error", shorter=(text[-4000:],))
+        Item(path="", start_line=1, text=text, reason="the error", shorter=_ends(text))
     ]
     # The innermost frames of the project matter most; what calls them comes after.
     contents = await _frame_contents(reader, run, [f.path for f in said.frames])
@@ -286,6 +295,15 @@ async def subject_of_error(
         frames=tuple(frames),
     )
     return Subject(facts=facts, items=tuple(items))
+
+
+def _ends(text: str) -> tuple[Form, ...]:
+    """Return the last lines of a traceback, where its error stands; of a long line its end."""
+    if len(text) <= _LAST_OF_TRACEBACK:
+        return ()
+    last = text[-_LAST_OF_TRACEBACK:]
+    short = last.partition("\n")[2] or last
+    return (Form(text=short, skipped=text[: -len(short)].count("\n")),)
 
 
 async def _frame_contents(

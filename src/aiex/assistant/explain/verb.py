@@ -95,7 +95,7 @@ class Explain:
                 piece_of(s.item.path, s.text, reason=s.item.reason, tokens=s.tokens, form=s.form)
                 for s in fitted.shown
             ],
-            left_out=[f"{item.path}:{item.start_line}" for item in fitted.left_out],
+            left_out=fitted.left_out,
         )
         return _finished(subject, asked.reason, fitted=fitted, asked=asked)
 
@@ -169,7 +169,7 @@ def _shown(fitted: Fitted) -> tuple[ShownContext, ...]:
         ),
         *(
             ShownContext(path=i.path, start_line=i.start_line, reason=i.reason, form="left_out")
-            for i in fitted.left_out
+            for i in fitted.dropped
         ),
     )
 

@@ -99,7 +99,7 @@ def _module(walk: Walk, node: Node, macro: str) -> None:
         _MODULES[macro],
         name,
         body=_body(node),
-        docstring=_attribute_text(_body(node), "moduledoc"),
+        docstring=_attribute_text(walk, _body(node), "moduledoc"),
     )
 
 
@@ -118,7 +118,7 @@ def _function(walk: Walk, node: Node, macro: str) -> None:
         _FUNCTIONS[macro],
         name,
         body=_body(node),
-        docstring=_doc_before(node),
+        docstring=_doc_before(walk, node),
         parameters=count,
         is_public=not macro.endswith("p"),
     )
@@ -147,30 +147,31 @@ def _attribute(node: Node) -> tuple[str, Node | None] | None:
     return text_of(operand.child_by_field_name("target")), arguments[0] if arguments else None
 
 
-def _attribute_text(block: Node | None, wanted: str) -> str | None:
+def _attribute_text(walk: Walk, block: Node | None, wanted: str) -> str | None:
     for child in block.named_children if block is not None else ():
         found = _attribute(child)
         if found is not None and found[0] == wanted:
-            return _text(found[1])
+            return _text(walk, found[1])
     return None
 
 
-def _doc_before(node: Node) -> str | None:
+def _doc_before(walk: Walk, node: Node) -> str | None:
     before = node.prev_named_sibling
     while before is not None:
         found = _attribute(before)
         if found is None and before.type != "comment":
             return None
         if found is not None and found[0] == "doc":
-            return _text(found[1])
+            return _text(walk, found[1])
         before = before.prev_named_sibling
     return None
 
 
-def _text(value: Node | None) -> str | None:
-    """Return the text of a string or a ~S sigil; `None` for `false` and the like."""
+def _text(walk: Walk, value: Node | None) -> str | None:
+    """Note the documentation *value* and return it; `None` for `false` and the like."""
     if value is None or value.type not in {"string", "sigil"}:
         return None
+    walk.documented(value)
     content = "".join(
         text_of(c) for c in value.named_children if c.type in {"quoted_content", "escape_sequence"}
     )

@@ -44,8 +44,8 @@ _PLAIN = frozenset(
 """What may stand between an assignment and the module or class that it belongs to."""
 
 
-def _docstring(body: Node | None) -> str | None:
-    """Return the documentation at the head of *body*, as `inspect.cleandoc` leaves it."""
+def _docstring(walk: Walk, body: Node | None) -> str | None:
+    """Note the documentation at the head of *body*, and return it as `inspect.cleandoc` does."""
     if body is None:
         return None
     first = next((child for child in body.named_children if child.type != "comment"), None)
@@ -60,7 +60,10 @@ def _docstring(body: Node | None) -> str | None:
             value = ast.literal_eval(text_of(string))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
-    return inspect.cleandoc(value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    walk.documented(string)
+    return inspect.cleandoc(value)
 
 
 def _outer(node: Node) -> Node:
@@ -69,7 +72,7 @@ def _outer(node: Node) -> Node:
 
 
 def _module(walk: Walk, node: Node) -> None:
-    walk.docstring = _docstring(node)
+    walk.docstring = _docstring(walk, node)
 
 
 def _class(walk: Walk, node: Node) -> None:
@@ -81,7 +84,7 @@ def _class(walk: Walk, node: Node) -> None:
         name,
         whole=_outer(node),
         body=body,
-        docstring=_docstring(body),
+        docstring=_docstring(walk, body),
         is_public=not name.startswith("_"),
     )
 
@@ -103,7 +106,7 @@ def _function(walk: Walk, node: Node) -> None:
         name,
         whole=_outer(node),
         body=body,
-        docstring=_docstring(body),
+        docstring=_docstring(walk, body),
         parameters=count,
         is_public=not name.startswith("_") or (name.startswith("__") and name.endswith("__")),
     )

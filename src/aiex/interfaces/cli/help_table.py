@@ -57,7 +57,7 @@ HELP: dict[str, str] = {
         '  --timeout SECONDS               Give up after SECONDS.  [x>0]\n'
         '  --no-cache                      Use no results of earlier runs.\n'
         '  --seed N                        Seed for the model, where it takes one.\n'
-        '  --show-context                  Show what is sent to the model.\n'
+        '  --show-context                  Show what is sent to the model, and what was left out.\n'
         '  --record-prompts                Keep prompt and reply in the record of the call.\n'
     ),
     'explain': (

@@ -184,7 +184,7 @@ def _options() -> list[click.Parameter]:
         ),
         flag("--no-cache", help="Use no results of earlier runs."),
         value("--seed", type=int, metavar="N", help="Seed for the model, where it takes one."),
-        flag("--show-context", help="Show what is sent to the model."),
+        flag("--show-context", help="Show what is sent to the model, and what was left out."),
         flag("--record-prompts", help="Keep prompt and reply in the record of the call."),
     ]
 

@@ -130,6 +130,8 @@ class View:
                 self._close_line()
             case ContextShown():
                 self._note(f"{body.text}\n({body.tokens} tokens)", "dim")
+                for one in body.left_out:
+                    self._note(f"left out: {one.in_words}", "dim")
             case _ if self._asked.form == "text":
                 self._words(body)
 
