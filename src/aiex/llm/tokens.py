@@ -16,6 +16,7 @@ import anyio
 import msgspec
 
 from aiex.core import (
+    FilePart,
     ImagePart,
     ModelCall,
     OpaquePart,
@@ -125,11 +126,14 @@ class TokenCounter:
             case ToolCallPart():
                 return self._count(part.name + part.arguments) + _A_MESSAGE
             case ToolResultPart():
-                return self._count(part.text) + _A_MESSAGE + _A_PICTURE * len(part.images)
+                beside = sum(map(self._part, (*part.images, *part.files)))
+                return self._count(part.text) + _A_MESSAGE + beside
             case ReasoningPart():
                 return self._count(part.text + (part.encrypted or ""))
             case ImagePart():
                 return _A_PICTURE
+            case FilePart():
+                return self._count("".join((part.name or "", part.text or part.data or "")))
             case OpaquePart():
                 return self._json(part.json)
 

@@ -31,11 +31,13 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
         call: The call.
         stream: Whether the reply shall be streamed.
         include_usage: Whether a streamed reply shall end with its usage.
+        unread: What of the body *call* does not hold, as JSON by its place and name.
     """
 
     call: ModelCall
     stream: bool = False
     include_usage: bool = False
+    unread: dict[str, msgspec.Raw] = {}
 
 
 class StreamDecoder(abc.ABC):
