@@ -126,7 +126,7 @@ class TokenCounter:
             case ToolCallPart():
                 return self._count(part.name + part.arguments) + _A_MESSAGE
             case ToolResultPart():
-                beside = sum(map(self._part, (*part.images, *part.files)))
+                beside = _A_PICTURE * len(part.images) + sum(map(self._part, part.files))
                 return self._count(part.text) + _A_MESSAGE + beside
             case ReasoningPart():
                 return self._count(part.text + (part.encrypted or ""))

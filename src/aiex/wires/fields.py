@@ -35,21 +35,16 @@ class Fields:
     Args:
         raw: The object as JSON.
         where: Its place in the body, for messages, such as `messages[2]`.
-        within: The object that it is a part of; that one's `unread` tells of this one too.
 
     Raises:
         InvalidCallError: It is not a JSON object.
     """
 
-    def __init__(
-        self, raw: bytes | msgspec.Raw, where: str, within: Fields | None = None
-    ) -> None:
+    def __init__(self, raw: bytes | msgspec.Raw, where: str) -> None:
         self._where = where
         self._raw = msgspec.Raw(raw)
         self._is_kept = False
         self._inner: list[Fields] = []
-        if within is not None:
-            within._inner.append(self)
         try:
             self._left = _OBJECT.decode(raw)
         except UNREADABLE as error:
@@ -95,24 +90,32 @@ class Fields:
         raise InvalidCallError(f"{self._where}.{name} is {value!r}, which is none of {choices}")
 
     def object(self, name: str) -> Fields:
-        """Return the object *name*, which must be there, as one within this one.
+        """Return the object *name*, which must be there; what nobody reads of it is `unread`.
 
         Raises:
             InvalidCallError: It is absent, null or no object.
         """
-        return Fields(self.need(name, msgspec.Raw), self._place(name), self)
+        inner = Fields(self.need(name, msgspec.Raw), self._place(name))
+        self._inner.append(inner)
+        return inner
 
     def objects(self, name: str) -> list[Fields]:
-        """Return the objects of the array *name* as such within this one; none if it is absent.
+        """Return the objects of the array *name*, as `object` does; none if it is absent.
 
         Raises:
             InvalidCallError: It is no array of objects.
         """
         raw = self.take(name, msgspec.Raw) or b"[]"
-        return [Fields(one, at, self) for at, one in elements(raw, self._place(name))]
+        inner = [Fields(one, at) for at, one in elements(raw, self._place(name))]
+        self._inner += inner
+        return inner
 
     def _place(self, name: str) -> str:
         return name if self._where == "body" else f"{self._where}.{name}"
+
+    def has(self, name: str) -> bool:
+        """Return whether *name* is there and not null."""
+        return self.peek(name) not in {b"", b"null"}
 
     def peek(self, name: str) -> bytes:
         """Return the JSON of *name* without counting it as read; empty if it is absent."""

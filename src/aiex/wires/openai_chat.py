@@ -43,7 +43,7 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
-from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, given
 from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
 from aiex.wires.openai_pieces import (
@@ -307,9 +307,7 @@ def decode_request(body: bytes) -> WireRequest:
         top_p=fields.take("top_p", float),
         stop=_read_stop(fields),
         seed=fields.take("seed", int),
-        response_format=read_format(
-            fields, "response_format", "response_format", schema_under="json_schema"
-        ),
+        response_format=read_format(fields, "response_format", schema_under="json_schema"),
         reasoning_effort=fields.take("reasoning_effort", str),
         user=read_user(fields),
         extra=fields.left() | fields.rest("stream_options", options),
@@ -373,10 +371,10 @@ def _read_stop(fields: Fields) -> tuple[str, ...]:
 def _read_tool_choice(fields: Fields) -> str | None:
     if not fields.peek("tool_choice").startswith(b"{"):
         return fields.take("tool_choice", str)
-    if Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice").take("type", str) != "function":
+    choice = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice")
+    if choice.take("type", str) != "function":
         return None  # such as allowed_tools: stays an extra key
-    choice = fields.object("tool_choice")
-    choice.need("type", str)
+    fields.take("tool_choice", msgspec.Raw)
     return "tool:" + choice.object("function").need("name", str)
 
 

@@ -142,30 +142,26 @@ def schema_keys(wanted: ResponseFormat) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def read_format(
-    owner: Fields, name: str, where: str, *, schema_under: str | None
-) -> ResponseFormat | None:
+def read_format(owner: Fields, name: str, *, schema_under: str | None) -> ResponseFormat | None:
     """Return the format that a call wants; `None` if it names none.
 
     Args:
         owner: The object that holds the format.
         name: Name of the format in it.
-        where: Place of the format in the body.
         schema_under: Key of the object that holds the keys of a schema; `None` if they stand
             beside the type.
 
     Raises:
         InvalidCallError: It is no such object.
     """
-    raw = owner.take(name, msgspec.Raw)
-    if raw is None:
+    if not owner.has(name):
         return None
-    fields = Fields(raw, where, owner)
+    fields = owner.object(name)
     kind = fields.choice("type", ("text", "json_object", "json_schema"))
     if kind != "json_schema":
         return ResponseFormat(kind="text" if kind == "text" else "json_object")
     if schema_under is not None:
-        fields = Fields(fields.need(schema_under, msgspec.Raw), f"{where}.{schema_under}", owner)
+        fields = fields.object(schema_under)
     return ResponseFormat(
         kind="json_schema",
         name=fields.take("name", str),
