@@ -44,7 +44,7 @@ from aiex.core import (
 )
 from aiex.wires.counts import decode_count
 from aiex.wires.failures import body_text, failure
-from aiex.wires.fields import ABSENT, UNREADABLE, Fields, as_object, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, as_object, elements, given
 from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.sse import encode_event
 from aiex.wires.streams import SseStreamDecoder, WireRequest
