@@ -177,7 +177,7 @@ class Carrier:
     def _takes(self, part: FilePart) -> bool:
         """Return whether the wire has words for a file that is no text."""
         if part.file_id is not None:  # a name that its own provider alone knows
-            return _OPENAI >= {self._spoken, self._wire}
+            return {self._spoken, self._wire} <= _OPENAI
         if part.url is not None:
             return self._spoken in {anthropic_messages.WIRE, openai_responses.WIRE}
         if self._spoken == anthropic_messages.WIRE:
