@@ -33,11 +33,13 @@ __all__ = ["Carrier", "says_nothing"]
 
 _AS_IF_ABSENT: Final = frozenset({b"null", b"false", b"[]", b"{}", b"0", b'""'})
 _PLACES: Final = {openai_responses.WIRE: "input"}
-_THOUGHTS: Final = {
-    openai_chat.WIRE: "reasoning_content",
-    openai_responses.WIRE: "reasoning",
-    anthropic_messages.WIRE: "thinking",
+_WORDS: Final = {
+    openai_chat.WIRE: ("reasoning_content", "image_url", "file"),
+    openai_responses.WIRE: ("reasoning", "input_image", "input_file"),
+    anthropic_messages.WIRE: ("thinking", "image", "document"),
 }
+"""What each wire calls the thinking of an assistant, a picture and a file."""
+
 _OPENAI: Final = frozenset({openai_chat.WIRE, openai_responses.WIRE})
 _SMALLER: Final = frozenset({anthropic_messages.WIRE, ollama.WIRE})
 _CLIENTS_OWN: Final = frozenset(
@@ -61,7 +63,7 @@ _ADDRESSES: Final = frozenset({"id", "status"})
 _COPIES: Final = frozenset({"content", "output", "summary"})
 """What stands in a part too, kept as it was written."""
 
-_DEFAULTS: Final = {"caller": b'{"type":"direct"}'}
+_DEFAULTS: Final[Mapping[str, object]] = {"caller": {"type": "direct"}}
 _PDF: Final = "application/pdf"
 _PDF_BEGINS: Final = "JVBERi"  # "%PDF-" in base64
 _TEXTS: Final = frozenset({"application/json", "application/xml", "application/x-yaml"})
@@ -89,6 +91,9 @@ class Carrier:
         self._takes_thinking = spoken.takes_thinking
         self._wire = wire
         self._place = _PLACES.get(wire, "messages")
+        self._thinking, self._image, self._document = _WORDS.get(
+            wire, ("thinking", "image", "file")
+        )
         self.refused: set[str] = set()
         self.lost: set[str] = set()
 
@@ -122,7 +127,8 @@ class Carrier:
                     self._keys(merged([part], part.wire), _COPIES if has_copy else frozenset())
                     continue
                 case ImagePart() | FilePart() if message.role == "assistant":
-                    self._refuse("image" if isinstance(part, ImagePart) else "file")
+                    is_picture = isinstance(part, ImagePart)
+                    self._refuse(self._image if is_picture else self._document)
                 case ImagePart():
                     yield self._picture(part)
                 case FilePart():
@@ -130,8 +136,7 @@ class Carrier:
                 case ToolResultPart():
                     yield self._result(part)
                 case ReasoningPart():
-                    self._thought(part)
-                    yield part
+                    yield from self._thought(part)
                 case TextPart(cache=True) if self._spoken != anthropic_messages.WIRE:
                     self._lose("cache_control")
                     yield TextPart(text=part.text)
@@ -143,7 +148,7 @@ class Carrier:
 
     def _picture(self, part: ImagePart) -> ImagePart:
         if part.url is not None and self._spoken == ollama.WIRE:
-            self._refuse("image (by its address)")
+            self._refuse(f"{self._image} by its address")
         if part.detail not in {None, "auto"} and self._spoken in _SMALLER:
             self._lose("detail")
         if part.detail == "original" and self._spoken == openai_chat.WIRE:
@@ -162,7 +167,7 @@ class Carrier:
             yield TextPart(text=_written(text, part.name, part.about))
             return
         if not self._takes(part):
-            self._refuse("file" if part.file_id is None else "file_id")
+            self._refuse(self._document if part.file_id is None else "file_id")
         if self._spoken == anthropic_messages.WIRE:
             yield part
             return
@@ -225,7 +230,9 @@ class Carrier:
     def _keys(self, keys: Mapping[str, msgspec.Raw], told: frozenset[str]) -> None:
         for name, raw in keys.items():
             said = bytes(raw).strip()
-            if name in told or says_nothing(said) or said == _DEFAULTS.get(name):
+            if name in told or says_nothing(said):
+                continue
+            if name in _DEFAULTS and msgspec.json.decode(said) == _DEFAULTS[name]:
                 continue
             if name in _ADDRESSES and self._wire == openai_responses.WIRE:
                 continue
@@ -239,13 +246,12 @@ class Carrier:
             else:
                 self._lose(name)
 
-    def _thought(self, part: ReasoningPart) -> None:
-        hidden = part.signature or part.encrypted
-        if not part.text and not hidden:
-            return
-        if self._spoken == self._wire or (self._takes_thinking and part.text and not hidden):
-            return
-        self._lose(_THOUGHTS.get(self._wire, "thinking"))
+    def _thought(self, part: ReasoningPart) -> Iterator[ReasoningPart]:
+        if part.text and self._takes_thinking:
+            yield ReasoningPart(text=part.text)
+            part = msgspec.structs.replace(part, text="")
+        if part.text or part.signature or part.encrypted:
+            self._lose(self._thinking)
 
 
 def _text_of(part: FilePart) -> str | None:

@@ -96,6 +96,8 @@ def carried_over(
     left = {name for name, raw in unread.items() if not says_nothing(raw)}
     if call.wire == spoken.wire:
         return call, tuple(sorted(left))
+    if spoken.wire == ollama.WIRE:
+        call = _thoughtless(call)
     carrier = Carrier(spoken, call.wire or "")
     messages = carrier.messages(call.messages)
     given = set(_given(call))
@@ -120,6 +122,16 @@ def carried_over(
     return call, tuple(sorted(left | carrier.lost | given | lost | hosted))
 
 
+def _thoughtless(call: ModelCall) -> ModelCall:
+    """Return *call*; where it wants no thinking in Anthropic's words, in words for all wires."""
+    said = call.extra.get("thinking")
+    is_off = said is not None and _type_in(said) == "disabled"
+    if call.reasoning_effort is not None or call.wire != anthropic_messages.WIRE or not is_off:
+        return call
+    extra = {name: raw for name, raw in call.extra.items() if name != "thinking"}
+    return msgspec.structs.replace(call, reasoning_effort="none", extra=extra)
+
+
 def _given(call: ModelCall) -> Iterator[str]:
     for name, raw in call.extra.items():
         said = bytes(raw).strip()
@@ -131,8 +143,12 @@ class _Kind(msgspec.Struct, frozen=True):
     type: str = ""
 
 
+def _type_in(raw: msgspec.Raw) -> str:
+    return msgspec.json.decode(raw, type=_Kind).type
+
+
 def _kind_of(tool: Tool) -> str:
-    return "" if tool.opaque is None else msgspec.json.decode(tool.opaque.json, type=_Kind).type
+    return "" if tool.opaque is None else _type_in(tool.opaque.json)
 
 
 def _is_hosted(tool: Tool) -> bool:

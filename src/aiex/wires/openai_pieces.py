@@ -112,8 +112,14 @@ def file_keys(part: FilePart) -> dict[str, Any]:
     if part.data is not None:
         media_type = part.media_type or "application/octet-stream"
         found["file_data"] = f"data:{media_type};base64,{part.data}"
-        found["filename"] = part.name or "document"  # what has no name is refused
+        found["filename"] = _filename(part)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _filename(part: FilePart) -> str:
+    """Return the name of a file; it must have one, and its end tells what the file is."""
+    name = part.name or "document"
+    return f"{name}.pdf" if part.media_type == "application/pdf" and "." not in name else name
 
 
 def read_file(fields: Fields) -> FilePart:
