@@ -466,4 +466,4 @@ def test_every_kind_of_content_is_refused_or_named(client: str, role: str, kind:
         if spoken != client:
             sent, lost = told(client, body, spoken)
             assert [one.rpartition(".")[2] for one in lost] == [kind], (spoken, sent)
-            assert not sent or (role != "user" and role != "tool"), "what a user gave is refused"
+            assert not sent or role not in {"user", "tool"}, "what a user gave is refused"

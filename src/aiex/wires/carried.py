@@ -250,8 +250,10 @@ class Carrier:
         if part.text and self._takes_thinking:
             yield ReasoningPart(text=part.text)
             part = msgspec.structs.replace(part, text="")
-        if part.text or part.signature or part.encrypted:
+        if part.text or part.signature:
             self._lose(self._thinking)
+        elif part.encrypted:
+            self._lose("redacted_thinking" if part.id is None else self._thinking)
 
 
 def _text_of(part: FilePart) -> str | None:

@@ -371,10 +371,11 @@ def _read_stop(fields: Fields) -> tuple[str, ...]:
 def _read_tool_choice(fields: Fields) -> str | None:
     if not fields.peek("tool_choice").startswith(b"{"):
         return fields.take("tool_choice", str)
-    choice = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice")
-    if choice.take("type", str) != "function":
-        return None  # such as allowed_tools: stays an extra key
-    fields.take("tool_choice", msgspec.Raw)
+    kind = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice").take("type", str)
+    if kind != "function":
+        return None  # such as a hosted tool: stays an extra key
+    choice = fields.object("tool_choice")
+    choice.take("type", str)
     return "tool:" + choice.object("function").need("name", str)
 
 
