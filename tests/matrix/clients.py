@@ -111,6 +111,19 @@ class Clients:
             return reader.seen(_trouble(error))
         return reader.seen(None)
 
+    def notice(self, wire: ClientWire, model: str, question: Question) -> str | None:
+        """Return what the answer says that the provider was not told.
+
+        Raises:
+            openai.APIStatusError: It is refused.
+            anthropic.APIStatusError: The same.
+        """
+        found = _call(
+            _Raw(self._openai), _Raw(self._anthropic), wire, "sync whole", model, question
+        )
+        notice = found.headers.get("x-aiex-notice")
+        return None if notice is None else str(notice)
+
     def post(self, path: str, body: object) -> httpx2.Response:
         """Return the answer to a POST of *body*, without an SDK."""
         headers = {"authorization": f"Bearer {self._key}", "anthropic-version": "2023-06-01"}
@@ -137,6 +150,16 @@ class Clients:
                     reader.event(event)
         else:
             reader.whole(found)
+
+
+class _Raw:
+    """A client of an SDK that gives whole answers, headers too."""
+
+    def __init__(self, client: Any) -> None:
+        for name in ("responses", "messages"):
+            if hasattr(client, name):
+                setattr(self, name, getattr(client, name).with_raw_response)
+        self.chat = client.chat.with_raw_response if hasattr(client, "chat") else None
 
 
 def _call(

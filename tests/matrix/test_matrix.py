@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import anthropic
 import msgspec
+import openai
 import pytest
 from tests.matrix.asks import QUESTIONS
 from tests.matrix.clients import MODES, Clients, ClientWire, Mode, Seen, Tokens
@@ -19,12 +21,13 @@ from tests.matrix.scenarios import BROKEN, ERRORS, EVERY, REPLIES
 from tests.testing.test_upstream import STATUSES, can_ask, meant
 
 from aiex.testing.serving import serving
-from aiex.testing.upstream import ScriptedUpstream
+from aiex.testing.upstream import ScriptedUpstream, Think
 
 CLIENTS: tuple[ClientWire, ...] = ("chat", "responses", "messages")
 UPSTREAMS: tuple[WireName, ...] = ("chat", "responses", "messages", "ollama")
 PAIRS = [(client, upstream) for client in CLIENTS for upstream in UPSTREAMS]
 OWN = [(client, client) for client in CLIENTS]
+BAD_REQUESTS = (openai.BadRequestError, anthropic.BadRequestError)
 KEY = "sk-of-the-provider-alone"
 
 CONFIG = """
@@ -137,6 +140,122 @@ def test_a_question_arrives_as_it_was_asked(
     assert found.trouble is None
     [asked] = [one for one in upstream.asked if one.body]  # beside a look at the models
     assert meant(OF[client](asked.body)) == meant(question)
+
+
+def refusal(name: str, client: ClientWire, upstream: WireName) -> str | None:
+    """Return what the refusal names where a question is refused; `None` where it is not."""
+    image = {"chat": "image_url", "responses": "input_image", "messages": "image"}[client]
+    file = {"chat": "file", "responses": "input_file", "messages": "document"}[client]
+    match name:
+        case "audio":
+            return "input_audio"
+        case "picture-kept":
+            return image
+        case "picture-address" if upstream == "ollama":
+            return f"{image} by its address"
+        case "pdf-kept" if {client, upstream} != {"chat", "responses"}:
+            return "file_id"  # only the wires of OpenAI have it from one provider
+        case "pdf-address" if upstream in {"chat", "ollama"}:
+            return file
+        case "pdf" | "result-document" if upstream == "ollama":
+            return file
+        case _:
+            return None
+
+
+def loss_of(question: Question, name: str, upstream: WireName) -> Question:
+    """Return what is left of *question* for a provider that is not told of *name*."""
+    replace = msgspec.structs.replace
+    rounds = question.rounds
+    match name.rpartition(".")[2]:
+        case "stop" if upstream == "messages":
+            return replace(question, stop=tuple(one for one in question.stop if one.strip()))
+        case "stop":
+            return replace(question, stop=())
+        case "temperature":
+            return replace(question, temperature=1.0)
+        case "reasoning_budget":
+            return replace(question, budget=None)
+        case "response_format":
+            return replace(question, any_json=False)
+        case "parallel_tool_calls":
+            return replace(question, parallel=None)
+        case "strict":
+            tools = tuple(replace(tool, strict=None) for tool in question.tools)
+            return replace(question, tools=tools)
+        case "is_error":
+            rounds = tuple(
+                replace(one, results=tuple(replace(r, is_error=False) for r in one.results))
+                for one in rounds
+            )
+            return replace(question, rounds=rounds)
+        case "thinking" | "reasoning" if upstream == "ollama" and rounds[0].thought:
+            # Its words are told; what proves them to their own provider is not.
+            words = Think(rounds[0].thought.pieces)
+            return replace(question, rounds=(replace(rounds[0], thought=words),))
+        case "thinking" | "reasoning" | "redacted_thinking":
+            rounds = tuple(replace(one, thought=None, hidden=None) for one in rounds)
+            return replace(question, rounds=rounds)
+        case plain:
+            assert plain in {"seed", "tool_choice", "user"}
+            return replace(question, **{plain: None})
+
+
+EFFORTS: dict[WireName, dict[str, str | None]] = {
+    "chat": {},
+    "responses": {},
+    "messages": {"none": None, "minimal": "low"},
+    "ollama": {"none": None, "minimal": "low", "xhigh": "high"},
+}
+
+
+def across(question: Question, client: ClientWire, upstream: WireName) -> Question:
+    """Return how the words of *upstream* say what those of *client* say otherwise."""
+    replace = msgspec.structs.replace
+    effort = EFFORTS[upstream].get(question.effort or "", question.effort)
+    question = replace(question, effort=effort)
+    if upstream == "responses":  # what it means to say nothing differs
+        tools = tuple(replace(tool, strict=tool.strict or False) for tool in question.tools)
+        question = replace(question, tools=tools)
+    if upstream == "ollama" and question.tool_choice == "auto":
+        question = replace(question, tool_choice=None)  # it has no other
+    return question
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream_wire", "name"),
+    [
+        (client, upstream, name)
+        for client, upstream in PAIRS
+        for name in QUESTIONS
+        if client != upstream and can_ask(QUESTIONS[name], client)
+    ],
+)
+def test_a_question_arrives_but_for_what_is_named(
+    clients: Clients,
+    upstream: ScriptedUpstream,
+    client: ClientWire,
+    upstream_wire: WireName,
+    name: str,
+) -> None:
+    question = msgspec.structs.replace(
+        QUESTIONS[name], max_tokens=max(QUESTIONS[name].max_tokens or 0, 16)
+    )
+    model = f"up_{upstream_wire}:text"
+    refused = refusal(name, client, upstream_wire)
+    if refused is not None:
+        with pytest.raises(BAD_REQUESTS, match=rf"(messages|input)\.{refused} cannot be asked"):
+            clients.notice(client, model, question)
+        assert not any(one.body for one in upstream.asked)
+        return
+
+    notice = clients.notice(client, model, question)
+
+    expected = across(question, client, upstream_wire)
+    for lost in (notice or "").removeprefix("not passed on: ").split(", ") if notice else ():
+        expected = loss_of(expected, lost, upstream_wire)
+    [asked] = [one for one in upstream.asked if one.body]
+    assert meant(OF[upstream_wire](asked.body)) == meant(expected)
 
 
 def check_error(clients: Clients, client: ClientWire, upstream: WireName, name: str) -> None:

@@ -504,7 +504,7 @@ def _read_done(kind: str, fields: Fields) -> list[Part]:
     summary = msgspec.Raw(fields.peek("summary") or b"[]")
     content = fields.peek("content")
     shown = fields.objects("summary") or fields.objects("content")
-    texts = [one.take("text", str) or "" for one in shown]
+    texts = [_thought(one) for one in shown]
     part = ReasoningPart(
         text=_BETWEEN_SUMMARIES.join(texts),
         id=fields.take("id", str) or "",  # Codex leaves it out
@@ -516,6 +516,11 @@ def _read_done(kind: str, fields: Fields) -> list[Part]:
     if content.startswith(b"[") or len(texts) > 1:
         keys["summary"] = summary  # our one text could not be written back as it was
     return [part, keys_part(WIRE, keys)] if keys else [part]
+
+
+def _thought(fields: Fields) -> str:
+    fields.take("type", str)
+    return fields.take("text", str) or ""
 
 
 # ---------------------------------------------------------------- replies
