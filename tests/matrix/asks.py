@@ -95,6 +95,7 @@ QUESTIONS: dict[str, Question] = {
     "effort-none": Question(effort="none"),
     "effort-minimal": Question(effort="minimal"),
     "effort-highest": Question(effort="xhigh"),
+    "effort-most": Question(effort="max"),
     "budget": Question(budget=2048),
     "user": Question(user="u-1"),
 }

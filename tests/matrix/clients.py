@@ -12,6 +12,7 @@ import anyio.from_thread
 import httpx2
 import msgspec
 import openai
+import pydantic
 from tests.matrix.questions import Question, as_chat, as_messages, as_responses
 
 ClientWire = Literal["chat", "responses", "messages"]
@@ -60,6 +61,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     usage: Tokens | None = None
     trouble: Trouble | None = None
     model: str = ""
+
+
+class Answer(pydantic.BaseModel):
+    """What the scenario `json` says."""
+
+    answer: str
+    sure: bool
 
 
 class Clients:
@@ -123,6 +131,32 @@ class Clients:
         )
         notice = found.headers.get("x-aiex-notice")
         return None if notice is None else str(notice)
+
+    def parsed(self, wire: ClientWire, helper: Literal["parse", "stream"], model: str) -> object:
+        """Return what a helper of the SDK makes of an answer that has to be an `Answer`."""
+        messages: Any = [{"role": "user", "content": "Answer in JSON."}]
+        asked: dict[str, Any] = {"model": model, "messages": messages}
+        if wire == "chat":
+            completions = self._openai.chat.completions
+            if helper == "parse":
+                whole: Any = completions.parse(**asked, response_format=Answer)
+            else:
+                with completions.stream(**asked, response_format=Answer) as chunks:
+                    whole = chunks.get_final_completion()
+            return whole.choices[0].message.parsed
+        if wire == "responses":
+            responses: Any = self._openai.responses
+            if helper == "parse":
+                return responses.parse(
+                    model=model, input=messages, text_format=Answer
+                ).output_parsed
+            with responses.stream(model=model, input=messages, text_format=Answer) as events:
+                return events.get_final_response().output_parsed
+        asked["max_tokens"] = 4096
+        if helper == "parse":
+            return self._anthropic.messages.parse(**asked, output_format=Answer).parsed_output
+        with self._anthropic.messages.stream(**asked, output_format=Answer) as pieces:
+            return pieces.get_final_message().parsed_output
 
     def post(self, path: str, body: object) -> httpx2.Response:
         """Return the answer to a POST of *body*, without an SDK."""

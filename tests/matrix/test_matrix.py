@@ -8,13 +8,14 @@ listed here, and in the documentation.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import anthropic
 import msgspec
 import openai
 import pytest
 from tests.matrix.asks import QUESTIONS
-from tests.matrix.clients import MODES, Clients, ClientWire, Mode, Seen, Tokens
+from tests.matrix.clients import MODES, Answer, Clients, ClientWire, Mode, Seen, Tokens
 from tests.matrix.expected import said, seen
 from tests.matrix.questions import OF, Question, WireName
 from tests.matrix.scenarios import BROKEN, ERRORS, EVERY, REPLIES
@@ -258,6 +259,23 @@ def test_a_question_arrives_but_for_what_is_named(
     assert meant(OF[upstream_wire](asked.body)) == meant(expected)
 
 
+@pytest.mark.parametrize("helper", ["parse", "stream"])
+@pytest.mark.parametrize(("client", "upstream_wire"), PAIRS)
+def test_the_helpers_of_the_sdks_find_what_they_asked_for(
+    clients: Clients,
+    upstream: ScriptedUpstream,
+    client: ClientWire,
+    upstream_wire: WireName,
+    helper: Literal["parse", "stream"],
+) -> None:
+    found = clients.parsed(client, helper, f"up_{upstream_wire}:json")
+
+    assert found == Answer(answer="zwölf", sure=True)
+    [asked] = [one for one in upstream.asked if one.body]
+    schema = OF[upstream_wire](asked.body).schema
+    assert schema["required"] == ["answer", "sure"]
+
+
 def check_error(clients: Clients, client: ClientWire, upstream: WireName, name: str) -> None:
     fault = ERRORS[name].fault
     assert fault is not None
@@ -306,6 +324,10 @@ def test_a_broken_stream_never_ends_well(
 
 
 TOOL = {"type": "web_search", "name": "web_search"}
+AUTO, ANY = {"type": "auto"}, {"type": "any"}
+CACHED = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+NAMED = [{"role": "user", "name": "ada", "content": "a"}]
+SEARCHED = [{"type": "web_search_call", "id": "ws_1"}, {"role": "user", "content": "a"}]
 CALL_OF: dict[ClientWire, tuple[str, dict[str, object]]] = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
     "responses": ("/v1/responses", {"input": "a"}),
@@ -328,6 +350,19 @@ CALL_OF: dict[ClientWire, tuple[str, dict[str, object]]] = {
         ("messages", "chat", {"top_k": 5}, "top_k"),
         ("messages", "responses", {"stop_sequences": ["a"]}, "stop"),
         ("messages", "chat", {"tools": [TOOL]}, "tools.web_search"),
+        ("messages", "chat", {"tools": [TOOL], "tool_choice": AUTO}, "tools.web_search"),
+        (
+            "messages",
+            "chat",
+            {"tools": [TOOL], "tool_choice": ANY},
+            "tool_choice, tools.web_search",
+        ),
+        ("messages", "chat", {"thinking": {"type": "disabled"}}, "thinking"),
+        ("messages", "ollama", {"thinking": {"type": "disabled"}}, None),
+        ("messages", "chat", {"system": [CACHED]}, "messages.cache_control"),
+        ("responses", "chat", {"parallel_tool_calls": True}, None),
+        ("responses", "ollama", {"input": SEARCHED}, "input.web_search_call"),
+        ("chat", "responses", {"messages": NAMED}, "messages.name"),
         ("responses", "messages", {"truncation": "auto"}, "truncation"),
         ("responses", "messages", {"tools": [TOOL]}, "tools.web_search"),
         ("chat", "chat", {"seed": 7}, None),
@@ -361,6 +396,7 @@ def test_what_a_provider_is_not_told_is_told_to_the_client(
         ("responses", "messages", {"previous_response_id": "resp_1"}),
         ("responses", "chat", {"background": True}),
         ("messages", "chat", {"container": "c1"}),
+        ("chat", "messages", {"functions": [{"name": "f"}]}),
     ],
 )
 def test_what_would_be_another_answer_is_refused(

@@ -407,10 +407,12 @@ def test_a_key_that_nobody_knows_is_named_wherever_it_is(name: str) -> None:
 
 def kinds_in(union: Any) -> Iterator[str]:
     """Yield what a union of the SDK's types calls its arms."""
-    for one in typing.get_args(union):
-        if is_typeddict(one) and "type" in get_type_hints(one):
-            yield from typing.get_args(get_type_hints(one)["type"])
-        elif not is_typeddict(one):
+    for one in union if isinstance(union, tuple) else typing.get_args(union):
+        if isinstance(one, str):
+            yield one
+        elif is_typeddict(one):
+            yield from kinds_in((get_type_hints(one).get("type"),))
+        else:
             yield from kinds_in(one)
 
 
