@@ -496,8 +496,9 @@ class _Count(_Ask):
                 _name(error, endpoint)
                 raise
         else:
-            call = wire.decode_request(self._sent.body).call
-            call = msgspec.structs.replace(call, model=endpoint.model)
+            asked = wire.decode_request(self._sent.body)
+            call = msgspec.structs.replace(asked.call, model=endpoint.model)
+            call, _ = carried_over(adapter.spoken, call, asked.unread)
             tokens = await adapter.count_tokens(call)
             if tokens is None:
                 tokens = self._relay.counter.call(call)

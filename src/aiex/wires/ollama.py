@@ -15,6 +15,7 @@ from aiex.core import (
     AiexError,
     Delta,
     Embedding,
+    FilePart,
     Finish,
     FinishReason,
     ImagePart,
@@ -150,6 +151,8 @@ def _message(message: Message) -> dict[str, Any]:
     calls = [_tool_call(part) for part in message.parts if isinstance(part, ToolCallPart)]
     if calls:
         body["tool_calls"] = calls
+    if any(isinstance(part, FilePart) for part in message.parts):
+        raise InvalidCallError("Ollama takes no documents", hint="send their text")
     opaque = [part for part in message.parts if isinstance(part, OpaquePart)]
     return body | merged(opaque, WIRE)
 

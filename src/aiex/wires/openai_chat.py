@@ -191,7 +191,10 @@ def _messages(messages: Iterable[Message], dialect: Dialect) -> Iterator[dict[st
 
 
 def _result(result: ToolResultPart, beside: Iterable[Part]) -> dict[str, Any]:
-    body = {"role": "tool", "tool_call_id": result.id, "content": result.text}
+    body: dict[str, Any] = {"role": "tool", "tool_call_id": result.id, "content": result.text}
+    if result.others:
+        text = [{"type": "text", "text": result.text}] if result.text else []
+        body["content"] = text + [one.json for one in result.others]
     if result.name is not None:
         body["name"] = result.name
     return merged(_keys_of_message(beside), WIRE) | body
