@@ -417,7 +417,6 @@ def kinds_in(union: Any) -> Iterator[str]:
 
 
 READ = {  # what has words in nobody's wire, and samples above
-    "custom_tool_call",
     "document",
     "file",
     "function_call",
