@@ -158,6 +158,20 @@ BODIES: dict[str, tuple[str, Json]] = {
             ],
         },
     ),
+    "chat format": (
+        CHAT,
+        said(CHAT, "m-text")
+        | {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": "n",
+                    "description": "m-what",
+                    "schema": {"type": "object"},
+                },
+            }
+        },
+    ),
     "chat result": (CHAT, given(CHAT, [TEXT])),
     "responses picture": (
         RESPONSES,
@@ -276,6 +290,7 @@ BODIES: dict[str, tuple[str, Json]] = {
         MESSAGES,
         said(MESSAGES, [FOUND | {"citations": {"enabled": True}}]),
     ),
+    "messages picture of an assistant": (MESSAGES, said(MESSAGES, [PICTURE], role="assistant")),
     "messages turn": (
         MESSAGES,
         said(
@@ -339,6 +354,59 @@ def test_whatever_a_client_says_is_there_or_refused_or_named(spoken: str, name: 
         shown = value.strip('"').rpartition(",")[2]
         is_there = shown in sent or (shown == NOTES and "m-notes" in sent)
         assert is_there or names & set(path), (path, value, lost)
+
+
+ZIP: Json = {
+    "type": "input_file",
+    "filename": "a.zip",
+    "file_data": "data:application/zip;base64,UEs=",
+}
+NOT_UTF8 = {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,/w=="}
+
+
+@pytest.mark.parametrize("file", [ZIP, NOT_UTF8])
+@pytest.mark.parametrize("spoken", [MESSAGES, OLLAMA])
+def test_a_file_that_is_no_text_and_no_pdf_is_refused(spoken: str, file: Json) -> None:
+    assert told(RESPONSES, said(RESPONSES, [file]), spoken) == ("", ("input.input_file",))
+
+
+def test_a_pdf_without_a_kind_is_known_by_how_it_begins() -> None:
+    sent, lost = told(*BODIES["chat pdf"], MESSAGES)
+
+    [message] = json.loads(sent)["messages"]
+    source = {"type": "base64", "media_type": "application/pdf", "data": PDF}
+    assert message["content"] == [{"type": "document", "source": source, "title": "m-name"}]
+    assert lost == ()
+
+
+def test_a_title_becomes_the_name_of_a_file() -> None:
+    sent, _ = told(*BODIES["messages pdf"], CHAT)
+
+    [message] = json.loads(sent)["messages"]
+    data = f"data:application/pdf;base64,{PDF}"
+    assert message["content"] == [
+        {"type": "text", "text": "m-context"},
+        {"type": "file", "file": {"filename": "m-title.pdf", "file_data": data}},
+    ]
+
+
+def test_a_message_of_which_nothing_is_left_is_left_out() -> None:
+    call = {"type": "web_search_call", "id": "ws_1"}
+    body = {"model": "m", "input": [call, {"role": "user", "content": "a"}]}
+
+    sent, lost = told(RESPONSES, body, CHAT)
+
+    assert [message["role"] for message in json.loads(sent)["messages"]] == ["user"]
+    assert lost == ("input.web_search_call",)
+
+
+def test_on_its_own_wire_only_what_nobody_read_is_named() -> None:
+    content = [TEXT | {"x_unheard": 1}, {"type": "input_audio", "input_audio": {"data": "m-data"}}]
+
+    sent, lost = told(CHAT, said(CHAT, content) | {"logprobs": True}, CHAT)
+
+    assert "m-data" in sent
+    assert lost == ("messages.x_unheard",)
 
 
 # ---------------------------------------------------------------- keys that nobody knows
