@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 from anthropic.types import ContentBlockParam
 from anthropic.types import tool_result_block_param as in_results
 from anthropic.types.beta import BetaContentBlockParam
+from hypothesis import given as given_
+from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionContentPartParam
 from openai.types.responses import ResponseInputContentParam, ResponseInputItemParam
 from typing_extensions import get_type_hints, is_typeddict
@@ -322,6 +325,9 @@ BODIES: dict[str, tuple[str, Json]] = {
 }
 
 
+_SHOWN = ("picture", "pdf", "file", "audio", "address", "texts", "document", "citations")
+
+
 def leaves(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what a client says, each with the keys and kinds that lead to it."""
     if isinstance(value, dict):
@@ -407,6 +413,64 @@ def test_on_its_own_wire_only_what_nobody_read_is_named() -> None:
 
     assert "m-data" in sent
     assert lost == ("messages.x_unheard",)
+
+
+def test_thinking_without_an_identifier_is_read() -> None:
+    summary = [{"type": "summary_text", "text": "m-thought"}]
+    thought = {"type": "reasoning", "summary": summary, "encrypted_content": "m-hidden"}
+    body = {"model": "m", "input": [thought, FUNCTION_CALL]}
+
+    _, lost = told(RESPONSES, body, MESSAGES)
+
+    assert lost == ("input.reasoning",)
+
+
+def test_what_is_named_fits_into_a_header() -> None:
+    strange = {"a\r\nset-cookie: b": 1, "ü" * 99: 1} | {f"x{number:02}": 1 for number in range(60)}
+
+    _, lost = told(CHAT, said(CHAT, "a") | strange, MESSAGES)
+
+    assert len(lost) == 33
+    assert lost[-1] == "30 more"
+    assert all(name.isascii() and name.isprintable() and len(name) <= 64 for name in lost)
+    assert "a\\r\\nset-cookie: b" in lost
+
+
+SHOWN = {
+    wire: [
+        block
+        for name, (client, body) in BODIES.items()
+        if client == wire and name.endswith(_SHOWN)
+        for message in body["input" if wire == RESPONSES else "messages"]
+        for block in message["content"]
+    ]
+    for wire in CLIENTS
+}
+
+
+@given_(st.data(), st.sampled_from(PAIRS))
+def test_a_message_is_told_as_its_parts_are(data: st.DataObject, pair: tuple[str, str]) -> None:
+    client, spoken = pair
+    blocks = data.draw(st.lists(st.sampled_from(SHOWN[client]), min_size=1, max_size=5))
+    alone = [told(client, said(client, [block]), spoken) for block in blocks]
+
+    sent, lost = told(client, said(client, blocks), spoken)
+
+    refused = [names for one, names in alone if not one]
+    if refused:
+        assert (sent, lost) == ("", min(refused))
+    else:
+        assert set(lost) == {name for _, names in alone for name in names}
+        bodies = [json.loads(one) for one, _ in alone]
+        assert texts_in(json.loads(sent)) == [text for one in bodies for text in texts_in(one)]
+
+
+def texts_in(body: object) -> list[str]:
+    """Return what the messages of a body say, in its order; Ollama's in one."""
+    if isinstance(body, str):
+        return re.findall(r"m-(?:(?!m-)[a-z])+|https://[^\"]*|file-[a-z0-9]+", body)
+    inner = list(body.values()) if isinstance(body, dict) else body
+    return [text for one in inner for text in texts_in(one)] if isinstance(inner, list) else []
 
 
 # ---------------------------------------------------------------- keys that nobody knows

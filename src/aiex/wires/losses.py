@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +28,8 @@ _REFUSED: Final[Mapping[str, frozenset[str]]] = {
 }
 """Keys of each wire without which the answer is not the one that was asked for."""
 
+_MOST_NAMES: Final = 32
+_LONGEST_NAME: Final = 64
 _TOOL_KEYS: Final = frozenset(
     {"type", "function", "name", "description", "parameters", "input_schema", "strict"}
 )
@@ -95,7 +97,7 @@ def carried_over(
     """
     left = {name for name, raw in unread.items() if not says_nothing(raw)}
     if call.wire == spoken.wire:
-        return call, tuple(sorted(left))
+        return call, _names(left)
     if spoken.wire == ollama.WIRE:
         call = _thoughtless(call)
     carrier = Carrier(spoken, call.wire or "")
@@ -119,7 +121,14 @@ def carried_over(
         call = msgspec.structs.replace(call, tool_choice=None, parallel_tool_calls=None)
     if spoken.wire == anthropic_messages.WIRE:
         call = msgspec.structs.replace(call, stop=tuple(filter(str.strip, call.stop)))
-    return call, tuple(sorted(left | carrier.lost | given | lost | hosted))
+    return call, _names(left | carrier.lost | given | lost | hosted)
+
+
+def _names(lost: Iterable[str]) -> tuple[str, ...]:
+    """Return what is lost in words that fit into a header; the client chose some of them."""
+    names = sorted(ascii(name)[1:-1][:_LONGEST_NAME] for name in lost)
+    more = len(names) - _MOST_NAMES
+    return tuple(names) if more <= 0 else (*names[:_MOST_NAMES], f"{more} more")
 
 
 def _thoughtless(call: ModelCall) -> ModelCall:
