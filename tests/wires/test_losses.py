@@ -440,7 +440,7 @@ SHOWN = {
     wire: [
         block
         for name, (client, body) in BODIES.items()
-        if client == wire and name.endswith(_SHOWN)
+        if client == wire and name.endswith(_SHOWN) and "result" not in name
         for message in body["input" if wire == RESPONSES else "messages"]
         for block in message["content"]
     ]
