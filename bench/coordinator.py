@@ -54,6 +54,7 @@ from aiex.llm import (
 )
 from aiex.llm.ports import Operation
 from aiex.runtime import SystemClock
+from aiex.wires import Spoken
 
 MODEL = "gpt-5.4-mini"
 FINISH = Finish(reason="stop", usage=Usage(input_tokens=100, output_tokens=20), model=MODEL)
@@ -70,6 +71,7 @@ class AtOnce:
 
     provider = "openai"
     is_loopback = False
+    spoken = Spoken(wire="openai_chat")
 
     def __init__(self, pieces: int) -> None:
         self._deltas = [TextDelta(text="word ")] * pieces

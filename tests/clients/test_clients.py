@@ -1,7 +1,8 @@
 """Programs that others wrote, answered and led through a tool call by a real server.
 
 They are looked for on the path, and in the folders that `AIEX_TEST_CLIENTS` names: from npm
-`@anthropic-ai/claude-code`, `@openai/codex` and `opencode-ai`, from PyPI `llm` and `aider-chat`.
+`@anthropic-ai/claude-code`, `@openai/codex`, `opencode-ai` and `@mariozechner/pi-coding-agent`,
+from PyPI `llm` and `aider-chat`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,19 @@ def _opencode(door: Serving, folder: Path, model: str) -> list[str]:
     return ["run", "--model", f"aiex/{model}", "What is in note.txt?"]
 
 
+def _pi(door: Serving, folder: Path, model: str) -> list[str]:
+    provider = {
+        "baseUrl": f"{door.url}/v1",
+        "api": "openai-completions",
+        "apiKey": door.token,
+        "models": [{"id": model}],
+    }
+    told = folder / ".pi/agent/models.json"
+    told.parent.mkdir(parents=True)
+    told.write_text(json.dumps({"providers": {"aiex": provider}}))
+    return ["--offline", "--provider", "aiex", "--model", model, "-p", "What is in note.txt?"]
+
+
 def _llm(door: Serving, folder: Path, model: str) -> list[str]:
     (folder / "llm").mkdir()
     told = {"model_id": "aiex", "model_name": model, "api_base": f"{door.url}/v1"}
@@ -109,6 +123,7 @@ CLIENTS = {
         lambda file: {"cmd": f"cat {file}"},
     ),
     "opencode": Client("opencode", _opencode, lambda _: {}, "read", lambda f: {"filePath": str(f)}),
+    "pi": Client("pi", _pi, lambda _: {}, "read", lambda file: {"path": str(file)}),
     "llm": Client("llm", _llm, lambda _: {"LLM_USER_PATH": "llm"}),
     "aider": Client(
         "aider",

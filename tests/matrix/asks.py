@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tests.matrix.questions import ANSWER_SCHEMA, PNG, Question, Result, Round, ToolSpec
+from tests.matrix.questions import (
+    ANSWER_SCHEMA,
+    NOTES,
+    PNG,
+    REPORT,
+    Document,
+    Question,
+    Result,
+    Round,
+    ToolSpec,
+)
 from tests.matrix.scenarios import ONE, THOUGHT, TWO
 
 from aiex.testing.upstream import Hide
@@ -17,6 +27,14 @@ QUESTIONS: dict[str, Question] = {
     "picture": Question(pictures=(PNG,)),
     "pictures": Question(pictures=(PNG, PNG)),
     "picture-address": Question(pictures=(ADDRESS,)),
+    "picture-kept": Question(pictures=("file-picture1",)),
+    "text-document": Question(documents=(Document(kind="text", value=NOTES, name="notes.txt"),)),
+    "pdf": Question(documents=(REPORT,)),
+    "pdf-address": Question(
+        documents=(Document(kind="address", value="https://example.com/a.pdf"),)
+    ),
+    "pdf-kept": Question(documents=(Document(kind="kept", value="file-report1"),)),
+    "audio": Question(audio="UklGRg=="),
     "tool": Question(tools=(ToolSpec(),)),
     "tool-strict": Question(tools=(ToolSpec(strict=True),)),
     "tools": Question(tools=(ToolSpec(), NOW)),
@@ -53,6 +71,10 @@ QUESTIONS: dict[str, Question] = {
         tools=(ToolSpec(),),
         rounds=(Round(calls=(ONE,), results=(Result(text="here", has_picture=True),)),),
     ),
+    "result-document": Question(
+        tools=(ToolSpec(),),
+        rounds=(Round(calls=(ONE,), results=(Result(text="here", has_document=True),)),),
+    ),
     "thought": Question(
         tools=(ToolSpec(),),
         rounds=(Round(calls=(ONE,), results=(Result(),), thought=THOUGHT),),
@@ -73,6 +95,7 @@ QUESTIONS: dict[str, Question] = {
     "effort-none": Question(effort="none"),
     "effort-minimal": Question(effort="minimal"),
     "effort-highest": Question(effort="xhigh"),
+    "effort-most": Question(effort="max"),
     "budget": Question(budget=2048),
     "user": Question(user="u-1"),
 }

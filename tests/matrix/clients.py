@@ -12,6 +12,7 @@ import anyio.from_thread
 import httpx2
 import msgspec
 import openai
+import pydantic
 from tests.matrix.questions import Question, as_chat, as_messages, as_responses
 
 ClientWire = Literal["chat", "responses", "messages"]
@@ -60,6 +61,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     usage: Tokens | None = None
     trouble: Trouble | None = None
     model: str = ""
+
+
+class Answer(pydantic.BaseModel):
+    """What the scenario `json` says."""
+
+    answer: str
+    sure: bool
 
 
 class Clients:
@@ -111,6 +119,45 @@ class Clients:
             return reader.seen(_trouble(error))
         return reader.seen(None)
 
+    def notice(self, wire: ClientWire, model: str, question: Question) -> str | None:
+        """Return what the answer says that the provider was not told.
+
+        Raises:
+            openai.APIStatusError: It is refused.
+            anthropic.APIStatusError: The same.
+        """
+        found = _call(
+            _Raw(self._openai), _Raw(self._anthropic), wire, "sync whole", model, question
+        )
+        notice = found.headers.get("x-aiex-notice")
+        return None if notice is None else str(notice)
+
+    def parsed(self, wire: ClientWire, helper: Literal["parse", "stream"], model: str) -> object:
+        """Return what a helper of the SDK makes of an answer that has to be an `Answer`."""
+        messages: Any = [{"role": "user", "content": "Answer in JSON."}]
+        asked: dict[str, Any] = {"model": model, "messages": messages}
+        if wire == "chat":
+            completions = self._openai.chat.completions
+            if helper == "parse":
+                whole: Any = completions.parse(**asked, response_format=Answer)
+            else:
+                with completions.stream(**asked, response_format=Answer) as chunks:
+                    whole = chunks.get_final_completion()
+            return whole.choices[0].message.parsed
+        if wire == "responses":
+            responses: Any = self._openai.responses
+            if helper == "parse":
+                return responses.parse(
+                    model=model, input=messages, text_format=Answer
+                ).output_parsed
+            with responses.stream(model=model, input=messages, text_format=Answer) as events:
+                return events.get_final_response().output_parsed
+        asked["max_tokens"] = 4096
+        if helper == "parse":
+            return self._anthropic.messages.parse(**asked, output_format=Answer).parsed_output
+        with self._anthropic.messages.stream(**asked, output_format=Answer) as pieces:
+            return pieces.get_final_message().parsed_output
+
     def post(self, path: str, body: object) -> httpx2.Response:
         """Return the answer to a POST of *body*, without an SDK."""
         headers = {"authorization": f"Bearer {self._key}", "anthropic-version": "2023-06-01"}
@@ -137,6 +184,16 @@ class Clients:
                     reader.event(event)
         else:
             reader.whole(found)
+
+
+class _Raw:
+    """A client of an SDK that gives whole answers, headers too."""
+
+    def __init__(self, client: Any) -> None:
+        for name in ("responses", "messages"):
+            if hasattr(client, name):
+                setattr(self, name, getattr(client, name).with_raw_response)
+        self.chat = client.chat.with_raw_response if hasattr(client, "chat") else None
 
 
 def _call(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,6 +18,8 @@ PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
 )
+PDF = base64.b64encode(b"%PDF-1.7 nothing of note").decode()
+NOTES = "Zwölf Notizen. 🧪\nAnd <more>."
 GREP_SCHEMA = {
     "type": "object",
     "properties": {"for": {"type": "string", "description": "wonach · 🧪"}},
@@ -39,12 +43,30 @@ class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that a client shows.
+
+    Attributes:
+        kind: How it is shown: as text, by value, by address, or by its name at the provider.
+        value: Its text, base64, address or name.
+        name: Its title.
+    """
+
+    kind: Literal["text", "pdf", "address", "kept"]
+    value: str
+    name: str | None = None
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a tool gave."""
 
     text: str = "found"
     is_error: bool = False
     has_picture: bool = False
+    has_document: bool = False
+
+
+REPORT = Document(kind="pdf", value=PDF, name="report.pdf")
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +85,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     text: str = "Say it."
     system: str | None = None
     pictures: tuple[str, ...] = ()
+    documents: tuple[Document, ...] = ()
+    audio: str | None = None
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str | None = None
     parallel: bool | None = None
@@ -100,14 +124,15 @@ def as_chat(question: Question) -> dict[str, Any]:
     if question.system is not None:
         messages.append({"role": "system", "content": question.system})
     content: object = question.text
-    if question.pictures:
-        content = [
-            {"type": "text", "text": question.text},
-            *(
-                {"type": "image_url", "image_url": {"url": _data_url(one)}}
-                for one in question.pictures
-            ),
-        ]
+    shown: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": _data_url(one)}} for one in question.pictures
+    ]
+    shown += [{"type": "file", "file": _file(one)} for one in question.documents]
+    if question.audio is not None:
+        audio = {"data": question.audio, "format": "wav"}
+        shown.append({"type": "input_audio", "input_audio": audio})
+    if shown:
+        content = [{"type": "text", "text": question.text}, *shown]
     messages.append({"role": "user", "content": content})
     for one in question.rounds:
         calls = [
@@ -161,10 +186,69 @@ def as_chat(question: Question) -> dict[str, Any]:
     )
 
 
+def _file(document: Document) -> dict[str, Any]:
+    """Return a document as OpenAI's wires write it."""
+    match document.kind:
+        case "kept":
+            return {"file_id": document.value}
+        case "address":
+            return {"file_url": document.value}
+        case "pdf":
+            data = f"data:application/pdf;base64,{document.value}"
+        case "text":
+            data = "data:text/plain;base64," + base64.b64encode(document.value.encode()).decode()
+    return _known(file_data=data, filename=document.name)
+
+
+def _of_file(keys: Mapping[str, Any]) -> Document:
+    name = keys.get("filename")
+    for key, kind in (("file_id", "kept"), ("file_url", "address")):
+        if key in keys:
+            return Document(kind=kind, value=keys[key], name=name)  # type: ignore[arg-type]
+    head, _, data = keys["file_data"].partition(";base64,")
+    if head == "data:application/pdf":
+        return Document(kind="pdf", value=data, name=name)
+    return Document(kind="text", value=base64.b64decode(data).decode(), name=name)
+
+
+_WRITTEN = re.compile(r"<document(?: title=(\".*?\"))?>\n(.*)\n</document>\n", re.DOTALL)
+
+
+def _written(text: str) -> Document | None:
+    """Return the document that was written as a text."""
+    found = _WRITTEN.fullmatch(text)
+    if found is None:
+        return None
+    return Document(kind="text", value=found[2], name=json.loads(found[1]) if found[1] else None)
+
+
+def _shown(parts: object) -> tuple[str, tuple[Document, ...]]:
+    """Return the text of *parts*, and the documents among them."""
+    if isinstance(parts, str):
+        return parts, ()
+    assert isinstance(parts, list)
+    texts, documents = [], []
+    for part in parts:
+        written = _written(part.get("text", ""))
+        if written is not None:
+            documents.append(written)
+        elif part["type"] == "file":
+            documents.append(_of_file(part["file"]))
+        elif part["type"] == "input_file":
+            documents.append(_of_file(part))
+        elif part["type"] == "document":
+            documents.append(_of_document(part))
+        else:
+            texts.append(part.get("text", ""))
+    return "".join(texts), tuple(documents)
+
+
 def of_chat(body: Mapping[str, Any]) -> Question:
     """Return what a body of chat completions asks."""
     system: list[str] = []
     text, pictures = "", []
+    documents: tuple[Document, ...] = ()
+    audio = None
     rounds: list[Round] = []
     for message in body["messages"]:
         content = message.get("content") or ""
@@ -176,8 +260,12 @@ def of_chat(body: Mapping[str, Any]) -> Question:
                 shown = [_of_data_url(p["image_url"]["url"]) for p in found if "image_url" in p]
                 if rounds:
                     rounds[-1] = _with_pictures(rounds[-1], len(shown))
+                    rounds[-1] = _with_documents(rounds[-1], len(_shown(content)[1]))
                     continue
-                text, pictures = _texts(content), shown
+                pictures = shown
+                text, documents = _shown(content)
+                spoken = [p["input_audio"]["data"] for p in found if "input_audio" in p]
+                audio = spoken[0] if spoken else None
             case "assistant":
                 calls = [
                     CallTool(one["id"], one["function"]["name"], (one["function"]["arguments"],))
@@ -192,6 +280,8 @@ def of_chat(body: Mapping[str, Any]) -> Question:
         text=text,
         system="\n".join(system) if system else None,
         pictures=tuple(pictures),
+        documents=documents,
+        audio=audio,
         tools=tuple(_tool(one["function"], "parameters") for one in body.get("tools") or []),
         tool_choice=f"tool:{choice['function']['name']}" if isinstance(choice, dict) else choice,
         parallel=body.get("parallel_tool_calls"),
@@ -238,17 +328,26 @@ def _with_pictures(one: Round, count: int) -> Round:
     return msgspec.structs.replace(one, results=results)
 
 
+def _with_documents(one: Round, count: int) -> Round:
+    """Say that the last *count* results, whose documents came behind them, have one each."""
+    plain = len(one.results) - count
+    results = tuple(
+        msgspec.structs.replace(result, has_document=number >= plain)
+        for number, result in enumerate(one.results)
+    )
+    return msgspec.structs.replace(one, results=results)
+
+
 # ---------------------------------------------------------------- responses
 
 
 def as_responses(question: Question) -> dict[str, Any]:
     """Return what the SDK takes for a response."""
     content: object = question.text
-    if question.pictures:
-        content = [
-            {"type": "input_text", "text": question.text},
-            *({"type": "input_image", "image_url": _data_url(one)} for one in question.pictures),
-        ]
+    shown = [_input_image(one) for one in question.pictures]
+    shown += [{"type": "input_file"} | _file(one) for one in question.documents]
+    if shown:
+        content = [{"type": "input_text", "text": question.text}, *shown]
     items: list[dict[str, Any]] = [{"role": "user", "content": content}]
     for one in question.rounds:
         if one.thought is not None:
@@ -272,10 +371,10 @@ def as_responses(question: Question) -> dict[str, Any]:
         for call, result in zip(one.calls, one.results, strict=True):
             output: object = result.text
             if result.has_picture:
-                output = [
-                    {"type": "input_text", "text": result.text},
-                    {"type": "input_image", "image_url": _data_url(PNG)},
-                ]
+                output = [{"type": "input_text", "text": result.text}, _input_image(PNG)]
+            elif result.has_document:
+                file = {"type": "input_file"} | _file(REPORT)
+                output = [{"type": "input_text", "text": result.text}, file]
             items.append({"type": "function_call_output", "call_id": call.id, "output": output})
     tools = [
         {
@@ -310,6 +409,12 @@ def as_responses(question: Question) -> dict[str, Any]:
     )
 
 
+def _input_image(picture: str) -> dict[str, Any]:
+    if picture.startswith("file-"):
+        return {"type": "input_image", "file_id": picture, "detail": "auto"}
+    return {"type": "input_image", "image_url": _data_url(picture)}
+
+
 def of_responses(body: Mapping[str, Any]) -> Question:
     """Return what a body of responses asks."""
     items = body["input"]
@@ -317,6 +422,7 @@ def of_responses(body: Mapping[str, Any]) -> Question:
         items = [{"role": "user", "content": items}]
     system = [body["instructions"]] if body.get("instructions") else []
     text, pictures = "", []
+    documents: tuple[Document, ...] = ()
     rounds: list[Round] = []
     for item in items:
         match item.get("type", "message"):
@@ -325,8 +431,12 @@ def of_responses(body: Mapping[str, Any]) -> Question:
             case "message" if item["role"] == "user":
                 content = item["content"]
                 parts = [] if isinstance(content, str) else content
-                text = _texts(content)
-                pictures = [_of_data_url(p["image_url"]) for p in parts if "image_url" in p]
+                text, documents = _shown(content)
+                pictures = [
+                    _of_data_url(p.get("image_url") or p["file_id"])
+                    for p in parts
+                    if p["type"] == "input_image"
+                ]
             case "message":
                 rounds = _opened(rounds)
                 rounds[-1] = msgspec.structs.replace(rounds[-1], said=_texts(item["content"]))
@@ -348,7 +458,9 @@ def of_responses(body: Mapping[str, Any]) -> Question:
             case "function_call_output":
                 output = item["output"]
                 has_picture = isinstance(output, list) and any("image_url" in p for p in output)
-                result = Result(text=_texts(output), has_picture=has_picture)
+                said, files = _shown(output)
+                assert files in ((), (REPORT,))
+                result = Result(text=said, has_picture=has_picture, has_document=bool(files))
                 rounds[-1] = _with_result(rounds[-1], result)
     wanted = (body.get("text") or {}).get("format") or {}
     choice = body.get("tool_choice")
@@ -356,6 +468,7 @@ def of_responses(body: Mapping[str, Any]) -> Question:
         text=text,
         system="\n".join(system) if system else None,
         pictures=tuple(pictures),
+        documents=documents,
         tools=tuple(_tool(one, "parameters") for one in body.get("tools") or []),
         tool_choice=f"tool:{choice['name']}" if isinstance(choice, dict) else choice,
         parallel=body.get("parallel_tool_calls"),
@@ -384,6 +497,7 @@ def as_messages(question: Question) -> dict[str, Any]:
     """Return what the SDK takes for a message."""
     content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
     content += [_image(one) for one in question.pictures]
+    content += [_document(one) for one in question.documents]
     messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     for one in question.rounds:
         blocks: list[dict[str, Any]] = []
@@ -410,6 +524,8 @@ def as_messages(question: Question) -> dict[str, Any]:
             said: object = result.text
             if result.has_picture:
                 said = [{"type": "text", "text": result.text}, _image(PNG)]
+            elif result.has_document:
+                said = [{"type": "text", "text": result.text}, _document(REPORT)]
             found: dict[str, object] = {
                 "type": "tool_result",
                 "tool_use_id": call.id,
@@ -458,7 +574,26 @@ def as_messages(question: Question) -> dict[str, Any]:
     return asked
 
 
+def _document(document: Document) -> dict[str, Any]:
+    source = {
+        "text": {"type": "text", "media_type": "text/plain", "data": document.value},
+        "pdf": {"type": "base64", "media_type": "application/pdf", "data": document.value},
+        "address": {"type": "url", "url": document.value},
+        "kept": {"type": "file", "file_id": document.value},
+    }[document.kind]
+    return {"type": "document", "source": source} | _known(title=document.name)
+
+
+def _of_document(block: Mapping[str, Any]) -> Document:
+    source = block["source"]
+    kind: Any = {"base64": "pdf", "url": "address", "file": "kept"}.get(source["type"], "text")
+    value = source.get("data") or source.get("url") or source["file_id"]
+    return Document(kind=kind, value=value, name=block.get("title"))
+
+
 def _image(picture: str) -> dict[str, Any]:
+    if picture.startswith("file-"):
+        return {"type": "image", "source": {"type": "file", "file_id": picture}}
     if picture.startswith("http"):
         return {"type": "image", "source": {"type": "url", "url": picture}}
     source = {"type": "base64", "media_type": "image/png", "data": picture}
@@ -468,6 +603,7 @@ def _image(picture: str) -> dict[str, Any]:
 def of_messages(body: Mapping[str, Any]) -> Question:
     """Return what a body of messages asks."""
     text, pictures = "", []
+    documents: tuple[Document, ...] = ()
     rounds: list[Round] = []
     for message in body["messages"]:
         content = message["content"]
@@ -480,9 +616,9 @@ def of_messages(body: Mapping[str, Any]) -> Question:
             for one in blocks:
                 rounds[-1] = _with_result(rounds[-1], _message_result(one))
         else:
-            text = _texts(blocks)
+            text, documents = _shown(blocks)
             pictures = [
-                one["source"].get("data") or one["source"]["url"]
+                one["source"].get("data") or one["source"].get("url") or one["source"]["file_id"]
                 for one in blocks
                 if one["type"] == "image"
             ]
@@ -497,6 +633,7 @@ def of_messages(body: Mapping[str, Any]) -> Question:
         text=text,
         system=None if system is None else _texts(system),
         pictures=tuple(pictures),
+        documents=documents,
         tools=tuple(_tool(one, "input_schema") for one in body.get("tools") or []),
         tool_choice=kind,
         parallel=None if single is None else not single,
@@ -532,8 +669,13 @@ def _round(blocks: list[Mapping[str, Any]]) -> Round:
 def _message_result(block: Mapping[str, Any]) -> Result:
     content = block.get("content") or ""
     has_picture = isinstance(content, list) and any(one["type"] == "image" for one in content)
+    text, files = _shown(content)
+    assert files in ((), (REPORT,))
     return Result(
-        text=_texts(content), is_error=block.get("is_error", False), has_picture=has_picture
+        text=text,
+        is_error=block.get("is_error", False),
+        has_picture=has_picture,
+        has_document=bool(files),
     )
 
 
@@ -545,13 +687,16 @@ def of_ollama(body: Mapping[str, Any]) -> Question:
     system: list[str] = []
     text = ""
     pictures: list[str] = []
+    documents: tuple[Document, ...] = ()
     rounds: list[Round] = []
     for message in body["messages"]:
         match message["role"]:
             case "system":
                 system.append(message["content"])
             case "user":
-                text, pictures = message["content"], message.get("images") or []
+                text, written, after = message["content"].partition("<document")
+                found = _written(written + after) if written else None
+                documents, pictures = (found,) if found else (), message.get("images") or []
             case "assistant":
                 calls = [
                     CallTool(
@@ -580,6 +725,7 @@ def of_ollama(body: Mapping[str, Any]) -> Question:
         text=text,
         system="\n".join(system) if system else None,
         pictures=tuple(pictures),
+        documents=documents,
         tools=tuple(_tool(one["function"], "parameters") for one in body.get("tools") or []),
         rounds=tuple(rounds),
         schema=wanted if isinstance(wanted, dict) else None,

@@ -8,23 +8,27 @@ listed here, and in the documentation.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
+import anthropic
 import msgspec
+import openai
 import pytest
 from tests.matrix.asks import QUESTIONS
-from tests.matrix.clients import MODES, Clients, ClientWire, Mode, Seen, Tokens
+from tests.matrix.clients import MODES, Answer, Clients, ClientWire, Mode, Seen, Tokens
 from tests.matrix.expected import said, seen
 from tests.matrix.questions import OF, Question, WireName
 from tests.matrix.scenarios import BROKEN, ERRORS, EVERY, REPLIES
 from tests.testing.test_upstream import STATUSES, can_ask, meant
 
 from aiex.testing.serving import serving
-from aiex.testing.upstream import ScriptedUpstream
+from aiex.testing.upstream import ScriptedUpstream, Think
 
 CLIENTS: tuple[ClientWire, ...] = ("chat", "responses", "messages")
 UPSTREAMS: tuple[WireName, ...] = ("chat", "responses", "messages", "ollama")
 PAIRS = [(client, upstream) for client in CLIENTS for upstream in UPSTREAMS]
 OWN = [(client, client) for client in CLIENTS]
+BAD_REQUESTS = (openai.BadRequestError, anthropic.BadRequestError)
 KEY = "sk-of-the-provider-alone"
 
 CONFIG = """
@@ -139,6 +143,139 @@ def test_a_question_arrives_as_it_was_asked(
     assert meant(OF[client](asked.body)) == meant(question)
 
 
+def refusal(name: str, client: ClientWire, upstream: WireName) -> str | None:
+    """Return what the refusal names where a question is refused; `None` where it is not."""
+    image = {"chat": "image_url", "responses": "input_image", "messages": "image"}[client]
+    file = {"chat": "file", "responses": "input_file", "messages": "document"}[client]
+    match name:
+        case "audio":
+            return "input_audio"
+        case "picture-kept":
+            return image
+        case "picture-address" if upstream == "ollama":
+            return f"{image} by its address"
+        case "pdf-kept" if {client, upstream} != {"chat", "responses"}:
+            return "file_id"  # only the wires of OpenAI have it from one provider
+        case "pdf-address" if upstream in {"chat", "ollama"}:
+            return file
+        case "pdf" | "result-document" if upstream == "ollama":
+            return file
+        case _:
+            return None
+
+
+def loss_of(question: Question, name: str, upstream: WireName) -> Question:
+    """Return what is left of *question* for a provider that is not told of *name*."""
+    replace = msgspec.structs.replace
+    rounds = question.rounds
+    match name.rpartition(".")[2]:
+        case "stop" if upstream == "messages":
+            return replace(question, stop=tuple(one for one in question.stop if one.strip()))
+        case "stop":
+            return replace(question, stop=())
+        case "temperature":
+            return replace(question, temperature=1.0)
+        case "reasoning_budget":
+            return replace(question, budget=None)
+        case "response_format":
+            return replace(question, any_json=False)
+        case "parallel_tool_calls":
+            return replace(question, parallel=None)
+        case "strict":
+            tools = tuple(replace(tool, strict=None) for tool in question.tools)
+            return replace(question, tools=tools)
+        case "is_error":
+            rounds = tuple(
+                replace(one, results=tuple(replace(r, is_error=False) for r in one.results))
+                for one in rounds
+            )
+            return replace(question, rounds=rounds)
+        case "thinking" | "reasoning" if upstream == "ollama" and rounds[0].thought:
+            # Its words are told; what proves them to their own provider is not.
+            words = Think(rounds[0].thought.pieces)
+            return replace(question, rounds=(replace(rounds[0], thought=words),))
+        case "thinking" | "reasoning" | "redacted_thinking":
+            rounds = tuple(replace(one, thought=None, hidden=None) for one in rounds)
+            return replace(question, rounds=rounds)
+        case plain:
+            assert plain in {"seed", "tool_choice", "user"}
+            return replace(question, **{plain: None})
+
+
+EFFORTS: dict[WireName, dict[str, str | None]] = {
+    "chat": {},
+    "responses": {},
+    "messages": {"none": None, "minimal": "low"},
+    "ollama": {"none": None, "minimal": "low", "xhigh": "high"},
+}
+
+
+def across(question: Question, client: ClientWire, upstream: WireName) -> Question:
+    """Return how the words of *upstream* say what those of *client* say otherwise."""
+    replace = msgspec.structs.replace
+    effort = EFFORTS[upstream].get(question.effort or "", question.effort)
+    question = replace(question, effort=effort)
+    if upstream == "responses":  # what it means to say nothing differs
+        tools = tuple(replace(tool, strict=tool.strict or False) for tool in question.tools)
+        question = replace(question, tools=tools)
+    if upstream == "ollama" and question.tool_choice == "auto":
+        question = replace(question, tool_choice=None)  # it has no other
+    return question
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream_wire", "name"),
+    [
+        (client, upstream, name)
+        for client, upstream in PAIRS
+        for name in QUESTIONS
+        if client != upstream and can_ask(QUESTIONS[name], client)
+    ],
+)
+def test_a_question_arrives_but_for_what_is_named(
+    clients: Clients,
+    upstream: ScriptedUpstream,
+    client: ClientWire,
+    upstream_wire: WireName,
+    name: str,
+) -> None:
+    question = msgspec.structs.replace(
+        QUESTIONS[name], max_tokens=max(QUESTIONS[name].max_tokens or 0, 16)
+    )
+    model = f"up_{upstream_wire}:text"
+    refused = refusal(name, client, upstream_wire)
+    if refused is not None:
+        with pytest.raises(BAD_REQUESTS, match=rf"(messages|input)\.{refused} cannot be asked"):
+            clients.notice(client, model, question)
+        assert not any(one.body for one in upstream.asked)
+        return
+
+    notice = clients.notice(client, model, question)
+
+    expected = across(question, client, upstream_wire)
+    for lost in (notice or "").removeprefix("not passed on: ").split(", ") if notice else ():
+        expected = loss_of(expected, lost, upstream_wire)
+    [asked] = [one for one in upstream.asked if one.body]
+    assert meant(OF[upstream_wire](asked.body)) == meant(expected)
+
+
+@pytest.mark.parametrize("helper", ["parse", "stream"])
+@pytest.mark.parametrize(("client", "upstream_wire"), PAIRS)
+def test_the_helpers_of_the_sdks_find_what_they_asked_for(
+    clients: Clients,
+    upstream: ScriptedUpstream,
+    client: ClientWire,
+    upstream_wire: WireName,
+    helper: Literal["parse", "stream"],
+) -> None:
+    found = clients.parsed(client, helper, f"up_{upstream_wire}:json")
+
+    assert found == Answer(answer="zwölf", sure=True)
+    [asked] = [one for one in upstream.asked if one.body]
+    schema = OF[upstream_wire](asked.body).schema
+    assert schema["required"] == ["answer", "sure"]
+
+
 def check_error(clients: Clients, client: ClientWire, upstream: WireName, name: str) -> None:
     fault = ERRORS[name].fault
     assert fault is not None
@@ -187,6 +324,10 @@ def test_a_broken_stream_never_ends_well(
 
 
 TOOL = {"type": "web_search", "name": "web_search"}
+AUTO, ANY = {"type": "auto"}, {"type": "any"}
+CACHED = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+NAMED = [{"role": "user", "name": "ada", "content": "a"}]
+SEARCHED = [{"type": "web_search_call", "id": "ws_1"}, {"role": "user", "content": "a"}]
 CALL_OF: dict[ClientWire, tuple[str, dict[str, object]]] = {
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
     "responses": ("/v1/responses", {"input": "a"}),
@@ -209,6 +350,19 @@ CALL_OF: dict[ClientWire, tuple[str, dict[str, object]]] = {
         ("messages", "chat", {"top_k": 5}, "top_k"),
         ("messages", "responses", {"stop_sequences": ["a"]}, "stop"),
         ("messages", "chat", {"tools": [TOOL]}, "tools.web_search"),
+        ("messages", "chat", {"tools": [TOOL], "tool_choice": AUTO}, "tools.web_search"),
+        (
+            "messages",
+            "chat",
+            {"tools": [TOOL], "tool_choice": ANY},
+            "tool_choice, tools.web_search",
+        ),
+        ("messages", "chat", {"thinking": {"type": "disabled"}}, "thinking"),
+        ("messages", "ollama", {"thinking": {"type": "disabled"}}, None),
+        ("messages", "chat", {"system": [CACHED]}, "messages.cache_control"),
+        ("responses", "chat", {"parallel_tool_calls": True}, None),
+        ("responses", "ollama", {"input": SEARCHED}, "input.web_search_call"),
+        ("chat", "responses", {"messages": NAMED}, "messages.name"),
         ("responses", "messages", {"truncation": "auto"}, "truncation"),
         ("responses", "messages", {"tools": [TOOL]}, "tools.web_search"),
         ("chat", "chat", {"seed": 7}, None),
@@ -242,6 +396,7 @@ def test_what_a_provider_is_not_told_is_told_to_the_client(
         ("responses", "messages", {"previous_response_id": "resp_1"}),
         ("responses", "chat", {"background": True}),
         ("messages", "chat", {"container": "c1"}),
+        ("chat", "messages", {"functions": [{"name": "f"}]}),
     ],
 )
 def test_what_would_be_another_answer_is_refused(

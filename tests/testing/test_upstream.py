@@ -68,15 +68,23 @@ def can_ask(question: Question, wire: ClientWire) -> bool:
     rounds = question.rounds
     thinks = any(one.thought or one.hidden for one in rounds)
     fails = any(result.is_error for one in rounds for result in one.results)
-    shows = any(result.has_picture for one in rounds for result in one.results)
+    shows = any(
+        result.has_picture or result.has_document for one in rounds for result in one.results
+    )
+    kinds = {document.kind for document in question.documents}
+    is_kept = any(one.startswith("file-") for one in question.pictures)
     match wire:
         case "chat":
-            return not (thinks or fails or shows or question.budget)
+            is_shown = shows or is_kept or "address" in kinds
+            return not (thinks or fails or is_shown or question.budget)
         case "responses":
-            return not (fails or question.budget or question.stop or question.seed)
+            return not (
+                fails or question.budget or question.stop or question.seed or question.audio
+            )
         case "messages":
             return not (
-                question.any_json
+                question.audio
+                or question.any_json
                 or question.seed
                 or (question.temperature or 0) > 1
                 or question.effort in {"none", "minimal"}

@@ -10,6 +10,7 @@ __all__ = [
     "CitationDelta",
     "Delta",
     "Embedding",
+    "FilePart",
     "Finish",
     "FinishReason",
     "ImagePart",
@@ -40,6 +41,19 @@ FinishReason = Literal[
 ]
 
 
+class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="opaque"):
+    """A part that only its own wire understands, kept so that it is lost nowhere.
+
+    Attributes:
+        wire: Wire that it came from, such as `anthropic_messages`.
+        json: The part as JSON: a whole block if it has a `type`, else an object of further
+            keys of the part before it.
+    """
+
+    wire: str
+    json: msgspec.Raw
+
+
 class TextPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="text"):
     """Text.
 
@@ -68,6 +82,28 @@ class ImagePart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, t
     detail: str | None = None
 
 
+class FilePart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="file"):
+    """A document or another file: as text, by value, by address, or kept at the provider.
+
+    Attributes:
+        text: Its text; `None` unless it is given as text.
+        data: Base64 of its bytes; `None` unless it is given by value.
+        url: Address to fetch; `None` unless it is given by address.
+        file_id: Its name at the provider; `None` unless it is kept there.
+        media_type: Such as `application/pdf`; `None` if unknown.
+        name: Its name or title; `None` if it has none.
+        about: What is said of it and is no part of it; `None` for nothing.
+    """
+
+    text: str | None = None
+    data: str | None = None
+    url: str | None = None
+    file_id: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+    about: str | None = None
+
+
 class ToolCallPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tool_call"):
     """A call of a tool that the model asked for.
 
@@ -93,6 +129,8 @@ class ToolResultPart(
         name: Name of the tool, which Ollama wants; `None` if unknown.
         is_error: Whether the tool failed.
         images: Pictures that belong to the result.
+        files: Documents that belong to it.
+        others: What else belongs to it, which only its own wire understands.
     """
 
     id: str
@@ -100,6 +138,8 @@ class ToolResultPart(
     name: str | None = None
     is_error: bool = False
     images: tuple[ImagePart, ...] = ()
+    files: tuple[FilePart, ...] = ()
+    others: tuple[OpaquePart, ...] = ()
 
 
 class ReasoningPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="reasoning"):
@@ -124,21 +164,15 @@ class RefusalPart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     text: str
 
 
-class OpaquePart(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="opaque"):
-    """A part that only its own wire understands, kept so that it is lost nowhere.
-
-    Attributes:
-        wire: Wire that it came from, such as `anthropic_messages`.
-        json: The part as JSON: a whole block if it has a `type`, else an object of further
-            keys of the part before it.
-    """
-
-    wire: str
-    json: msgspec.Raw
-
-
 Part = (
-    TextPart | ImagePart | ToolCallPart | ToolResultPart | ReasoningPart | RefusalPart | OpaquePart
+    TextPart
+    | ImagePart
+    | FilePart
+    | ToolCallPart
+    | ToolResultPart
+    | ReasoningPart
+    | RefusalPart
+    | OpaquePart
 )
 
 

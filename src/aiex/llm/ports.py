@@ -22,6 +22,7 @@ from aiex.core import (
     Usage,
     WireBytes,
 )
+from aiex.wires import Spoken
 
 __all__ = [
     "Adapter",
@@ -105,6 +106,10 @@ class Adapter(AbstractAsyncContextManager["Adapter"], Protocol):
     @property
     def is_loopback(self) -> bool:
         """Whether it is reached without leaving this machine."""
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call that `stream` is given."""
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas, the last of which is a `Finish`.

@@ -49,14 +49,14 @@ from aiex.runtime import Clock
 from aiex.wires import (
     UNREADABLE,
     ReplyBuilder,
+    WireRequest,
     deltas_of,
-    ollama,
     openai_chat,
     openai_embeddings,
 )
 from aiex.wires.clients import CLIENT_WIRES, ClientWire, Encoder
 from aiex.wires.counts import decode_count
-from aiex.wires.losses import ignored_by
+from aiex.wires.losses import carried_over
 from aiex.wires.scan import StreamScanner, is_empty, said_bytes
 
 __all__ = ["Relay"]
@@ -234,8 +234,7 @@ class _Reply(_Ask):
     ) -> None:
         super().__init__(relay, arguments, sent)
         self._wire = wire
-        self._call: ModelCall | None = None
-        self._include_usage = False
+        self._request: WireRequest | None = None
         self._scanner: StreamScanner | None = None
         self._encoder: Encoder | None = None
         self._said = 0
@@ -274,11 +273,11 @@ class _Reply(_Ask):
             if self._arguments.stream:
                 return self._forward_stream(forwarding, endpoint, timeouts)
             return self._forward_whole(forwarding, endpoint, timeouts)
-        spoken = _spoken_by(forwarding)
-        self._ignored = ignored_by(spoken, self._asked(endpoint.model))
+        asked = self._asked(endpoint.model)
+        call, self._ignored = carried_over(adapter.spoken, asked.call, asked.unread)
         if self._arguments.stream:
-            return self._translate_stream(adapter, endpoint, timeouts)
-        return self._translate_whole(adapter, endpoint, timeouts)
+            return self._translate_stream(adapter, endpoint, call, timeouts)
+        return self._translate_whole(adapter, endpoint, call, timeouts)
 
     def spoken(self) -> int:
         """Return the tokens that were given so far, by our own count."""
@@ -395,12 +394,12 @@ class _Reply(_Ask):
 
     # ------------------------------------------------------------ another wire
 
-    def _asked(self, model: str) -> ModelCall:
+    def _asked(self, model: str) -> WireRequest:
         """Return the client's call; what is wrong with it is the client's to know."""
-        if self._call is None:
-            decoded = self._wire.decode_request(self._sent.body)
-            self._call, self._include_usage = decoded.call, decoded.include_usage
-        return msgspec.structs.replace(self._call, model=model)
+        if self._request is None:
+            self._request = self._wire.decode_request(self._sent.body)
+        call = msgspec.structs.replace(self._request.call, model=model)
+        return msgspec.structs.replace(self._request, call=call)
 
     def _new_encoder(self, model: str) -> Encoder:
         now = self._relay.clock.now()
@@ -408,7 +407,7 @@ class _Reply(_Ask):
             model=model,
             reply_id=self._new_id(),
             at=now,
-            include_usage=self._include_usage,
+            include_usage=self._request is not None and self._request.include_usage,
         )
         return self._encoder
 
@@ -418,9 +417,8 @@ class _Reply(_Ask):
         )
 
     async def _translate_stream(
-        self, adapter: Adapter, endpoint: Endpoint, timeouts: Timeouts
+        self, adapter: Adapter, endpoint: Endpoint, call: ModelCall, timeouts: Timeouts
     ) -> AsyncGenerator[Item, None]:
-        call = self._asked(endpoint.model)
         encoder = self._new_encoder(endpoint.model)
         finish: Finish | None = None
         gated: list[bytes] = []
@@ -442,9 +440,8 @@ class _Reply(_Ask):
         yield finish
 
     async def _translate_whole(
-        self, adapter: Adapter, endpoint: Endpoint, timeouts: Timeouts
+        self, adapter: Adapter, endpoint: Endpoint, call: ModelCall, timeouts: Timeouts
     ) -> AsyncGenerator[Item, None]:
-        call = self._asked(endpoint.model)
         builder = ReplyBuilder()
         async with aclosing(_batches(adapter, call, timeouts)) as batches:
             async for deltas in batches:
@@ -501,8 +498,9 @@ class _Count(_Ask):
                 _name(error, endpoint)
                 raise
         else:
-            call = wire.decode_request(self._sent.body).call
-            call = msgspec.structs.replace(call, model=endpoint.model)
+            asked = wire.decode_request(self._sent.body)
+            call = msgspec.structs.replace(asked.call, model=endpoint.model)
+            call, _ = carried_over(adapter.spoken, call, asked.unread)
             tokens = await adapter.count_tokens(call)
             if tokens is None:
                 tokens = self._relay.counter.call(call)
@@ -560,15 +558,6 @@ def _is_forwarding(kind: type) -> bool:
 
 def _forwarding(adapter: Adapter) -> Forwarding | None:
     return cast("Forwarding", adapter) if _is_forwarding(type(adapter)) else None
-
-
-def _spoken_by(adapter: Forwarding | None) -> str:
-    """Return the wire that a provider speaks, of those that clients speak too; else Ollama's."""
-    if adapter is not None:
-        for name in CLIENT_WIRES:
-            if adapter.forwards(name):
-                return name
-    return ollama.WIRE
 
 
 def _batches(

@@ -18,6 +18,7 @@ import anyio
 import msgspec
 
 from aiex.core import (
+    FilePart,
     ImagePart,
     Message,
     ModelCall,
@@ -182,13 +183,19 @@ class TokenCounter:
             case ToolCallPart():
                 return self._count(part.name + part.arguments), _A_MESSAGE
             case ToolResultPart():
-                return self._count(part.text), _A_MESSAGE + _A_PICTURE * len(part.images)
+                plain, beside = self._count(part.text), _A_MESSAGE + _A_PICTURE * len(part.images)
+                return plain + sum(map(self._file, part.files)), beside
             case ReasoningPart():
                 return self._count(part.text + (part.encrypted or "")), 0
             case ImagePart():
                 return 0, _A_PICTURE
+            case FilePart():
+                return self._file(part), 0
             case OpaquePart():
                 return self._json(part.json), 0
+
+    def _file(self, part: FilePart) -> int:
+        return self._count("".join((part.name or "", part.text or part.data or "")))
 
     def _json(self, raw: msgspec.Raw) -> int:
         return self._count(bytes(raw).decode("utf-8", "replace"))

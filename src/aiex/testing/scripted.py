@@ -24,6 +24,7 @@ from aiex.core import (
 )
 from aiex.llm import ModelInfo, Timeouts
 from aiex.testing.clock import FakeClock
+from aiex.wires import Spoken, ollama
 
 __all__ = ["Delay", "Hold", "ScriptedProvider", "Step", "says"]
 
@@ -121,6 +122,11 @@ class ScriptedProvider:
     def is_loopback(self) -> bool:
         """Whether it is reached without leaving this machine."""
         return self._is_loopback
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call."""
+        return Spoken(wire=ollama.WIRE, takes_thinking=True)
 
     async def __aenter__(self) -> Self:
         self.is_open = True

@@ -9,12 +9,13 @@ has the thing: `encode_request`, `decode_request`, `StreamDecoder`, `StreamEncod
 from aiex.wires.fields import UNREADABLE
 from aiex.wires.ratelimits import RateLimit, rate_limits
 from aiex.wires.replies import ReplyBuilder, collect, deltas_of
-from aiex.wires.streams import StreamDecoder, WireRequest
+from aiex.wires.streams import Spoken, StreamDecoder, WireRequest
 
 __all__ = [
     "UNREADABLE",
     "RateLimit",
     "ReplyBuilder",
+    "Spoken",
     "StreamDecoder",
     "WireRequest",
     "collect",

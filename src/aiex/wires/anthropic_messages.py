@@ -16,6 +16,7 @@ from aiex.core import (
     AiexError,
     CitationDelta,
     Delta,
+    FilePart,
     Finish,
     FinishReason,
     ImagePart,
@@ -230,6 +231,8 @@ def _block(part: Part) -> dict[str, Any] | None:
             return {"type": "text", "text": part.text}
         case ImagePart():
             return _image(part)
+        case FilePart():
+            return _document(part)
         case ToolCallPart():
             arguments = as_object(part.arguments)
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments}
@@ -253,11 +256,27 @@ def _image(part: ImagePart) -> dict[str, Any]:
     return {"type": "image", "source": source}
 
 
+def _document(part: FilePart) -> dict[str, Any]:
+    source: dict[str, Any]
+    if part.text is not None:
+        source = {"type": "text", "media_type": "text/plain", "data": part.text}
+    elif part.url is not None:
+        source = {"type": "url", "url": part.url}
+    elif part.file_id is not None:
+        source = {"type": "file", "file_id": part.file_id}
+    else:
+        source = {"type": "base64", "media_type": "application/pdf", "data": part.data}
+    block: dict[str, Any] = {"type": "document", "source": source}
+    said = {"title": part.name, "context": part.about}
+    return block | {name: text for name, text in said.items() if text is not None}
+
+
 def _tool_result(part: ToolResultPart) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.id, "content": part.text}
-    if part.images:
+    beside = [*map(_image, part.images), *map(_document, part.files)]
+    if beside:
         text = [{"type": "text", "text": part.text}] if part.text else []
-        block["content"] = text + [_image(image) for image in part.images]
+        block["content"] = text + beside
     if part.is_error:
         block["is_error"] = True
     return block
@@ -295,32 +314,30 @@ def decode_request(body: bytes) -> WireRequest:
     """
     fields = Fields(body, "body")
     stream = fields.take("stream", bool) or False
-    system = _read_content(fields, "system", "system")
+    system = _read_content(fields, "system")
     messages = [Message(role="system", parts=tuple(system))] if system else []
-    for at, raw in elements(fields.need("messages", msgspec.Raw), "messages"):
-        message = Fields(raw, at)
+    fields.copy("messages", msgspec.Raw)  # must be there
+    for message in fields.objects("messages"):
         role = message.choice("role", _ROLES)
-        parts = tuple(_read_content(message, "content", f"{at}.content"))
-        messages.append(Message(role=role, parts=parts))
-    tools = fields.take("tools", msgspec.Raw) or b"[]"
-    choice = Fields(fields.take("tool_choice", msgspec.Raw) or b"{}", "tool_choice")
+        messages.append(Message(role=role, parts=tuple(_read_content(message, "content"))))
+    has_choice = fields.has("tool_choice")
+    choice = fields.object("tool_choice") if has_choice else Fields(b"{}", "tool_choice")
     single = choice.take("disable_parallel_tool_use", bool)
     thinking = Fields(fields.take("thinking", msgspec.Raw) or b"{}", "thinking")
     output = Fields(fields.take("output_config", msgspec.Raw) or b"{}", "output_config")
-    wanted = output.take("format", msgspec.Raw)
-    older = fields.take("output_format", msgspec.Raw)  # its name while it was in beta
+    older = _read_format(fields, "output_format")  # its name while it was in beta
     metadata = Fields(fields.take("metadata", msgspec.Raw) or b"{}", "metadata")
     call = ModelCall(
         model=fields.need("model", str),
         messages=tuple(messages),
-        tools=tuple(_read_tool(raw, at) for at, raw in elements(tools, "tools")),
+        tools=tuple(_read_tool(tool) for tool in fields.objects("tools")),
         tool_choice=_read_tool_choice(choice),
         parallel_tool_calls=None if single is None else not single,
         max_output_tokens=fields.take("max_tokens", int),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
         stop=tuple(fields.take("stop_sequences", list[str]) or ()),
-        response_format=_read_format(wanted or older),
+        response_format=_read_format(output, "format") or older,
         reasoning_effort=output.take("effort", str),
         reasoning_budget=_read_budget(thinking),
         user=metadata.take("user_id", str),
@@ -330,7 +347,8 @@ def decode_request(body: bytes) -> WireRequest:
         | fields.rest("metadata", metadata),
         wire=WIRE,
     )
-    return WireRequest(call=call, stream=stream, include_usage=True)
+    unread = fields.unread() | output.unread()
+    return WireRequest(call=call, stream=stream, include_usage=True, unread=unread)
 
 
 def _read_budget(thinking: Fields) -> int | None:
@@ -340,24 +358,24 @@ def _read_budget(thinking: Fields) -> int | None:
     return thinking.need("budget_tokens", int)
 
 
-def _read_format(raw: msgspec.Raw | None) -> ResponseFormat | None:
-    if raw is None:
+def _read_format(owner: Fields, name: str) -> ResponseFormat | None:
+    if not owner.has(name):
         return None
-    fields = Fields(raw, "output_config.format")
+    fields = owner.object(name)
     fields.choice("type", ("json_schema",))
     return ResponseFormat(kind="json_schema", schema=fields.need("schema", msgspec.Raw))
 
 
-def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
-    fields = Fields(raw, where)
+def _read_tool(fields: Fields) -> Tool:
     if fields.take("type", str) not in {None, "custom"}:
-        return Tool(name=fields.take("name", str) or "", opaque=OpaquePart(wire=WIRE, json=raw))
+        name = fields.take("name", str) or ""
+        return Tool(name=name, opaque=OpaquePart(wire=WIRE, json=fields.keep()))
     return Tool(
         name=fields.need("name", str),
         description=fields.take("description", str) or "",
         parameters=fields.need("input_schema", msgspec.Raw),
         strict=fields.take("strict", bool),
-        opaque=OpaquePart(wire=WIRE, json=raw) if fields.left() else None,
+        opaque=OpaquePart(wire=WIRE, json=fields.keep()) if fields.left() else None,
     )
 
 
@@ -373,32 +391,29 @@ def _read_tool_choice(choice: Fields) -> str | None:
     return words[kind]
 
 
-def _read_content(fields: Fields, name: str, where: str) -> list[Part]:
+def _read_content(fields: Fields, name: str) -> list[Part]:
     if not fields.peek(name).startswith(b"["):
         text = fields.take(name, str)
         return [TextPart(text=text)] if text else []
-    blocks = elements(fields.need(name, msgspec.Raw), where)
-    return [part for at, raw in blocks for part in _read_block(raw, at)]
+    return [part for block in fields.objects(name) for part in _read_block(block)]
 
 
-def _read_block(raw: msgspec.Raw, where: str) -> list[Part]:
-    fields = Fields(raw, where)
-    part: Part
+def _read_block(fields: Fields) -> list[Part]:
+    part: Part | None
     match fields.need("type", str):
         case "text":
             part = TextPart(text=fields.need("text", str), cache=_read_cache(fields))
         case "image":
-            image = _read_image(fields, where)
-            if image is None:
-                return [OpaquePart(wire=WIRE, json=raw)]
-            part = image
+            part = _read_image(fields)
+        case "document":
+            part = _read_document(fields)
         case "tool_use":
             arguments = bytes(fields.need("input", msgspec.Raw)).decode()
             part = ToolCallPart(
                 id=fields.need("id", str), name=fields.need("name", str), arguments=arguments
             )
         case "tool_result":
-            return _read_tool_result(fields, where)
+            return _read_tool_result(fields)
         case "thinking":
             part = ReasoningPart(
                 text=fields.take("thinking", str) or "", signature=fields.take("signature", str)
@@ -406,8 +421,8 @@ def _read_block(raw: msgspec.Raw, where: str) -> list[Part]:
         case "redacted_thinking":
             part = ReasoningPart(encrypted=fields.need("data", str))
         case _:
-            return [OpaquePart(wire=WIRE, json=raw)]
-    return _with_keys(part, fields)
+            part = None
+    return [OpaquePart(wire=WIRE, json=fields.keep())] if part is None else _with_keys(part, fields)
 
 
 def _with_keys(part: Part, fields: Fields) -> list[Part]:
@@ -425,8 +440,8 @@ def _read_cache(fields: Fields) -> bool:
     return True
 
 
-def _read_image(fields: Fields, where: str) -> ImagePart | None:
-    source = Fields(fields.need("source", msgspec.Raw), f"{where}.source")
+def _read_image(fields: Fields) -> ImagePart | None:
+    source = fields.object("source")
     match source.need("type", str):
         case "url":
             return ImagePart(url=source.need("url", str))
@@ -438,19 +453,50 @@ def _read_image(fields: Fields, where: str) -> ImagePart | None:
             return None
 
 
-def _read_tool_result(fields: Fields, where: str) -> list[Part]:
+def _read_document(fields: Fields) -> FilePart | None:
+    source = fields.object("source")
+    known: dict[str, str | None]
+    match source.need("type", str):
+        case "text":
+            known = {"text": source.need("data", str), "media_type": source.take("media_type", str)}
+        case "base64":
+            known = {"data": source.need("data", str), "media_type": source.take("media_type", str)}
+        case "url":
+            known = {"url": source.need("url", str)}
+        case "file":
+            known = {"file_id": source.need("file_id", str)}
+        case _:
+            return None  # such as blocks of its own
+    return FilePart(**known, name=fields.take("title", str), about=fields.take("context", str))
+
+
+def _read_tool_result(fields: Fields) -> list[Part]:
     identifier = fields.need("tool_use_id", str)
     is_error = fields.take("is_error", bool) or False
     whole = fields.peek("content")
-    parts = _read_content(fields, "content", f"{where}.content")
+    parts = _read_content(fields, "content")
     texts = [part.text for part in parts if isinstance(part, TextPart)]
-    images = tuple(part for part in parts if isinstance(part, ImagePart))
-    result = ToolResultPart(id=identifier, text="\n".join(texts), is_error=is_error, images=images)
-    expected = [*(TextPart(text=text) for text in texts[:1]), *images]
+    result = ToolResultPart(
+        id=identifier,
+        text="\n".join(texts),
+        is_error=is_error,
+        images=tuple(part for part in parts if isinstance(part, ImagePart)),
+        files=tuple(part for part in parts if isinstance(part, FilePart)),
+        others=tuple(_others(parts)),
+    )
+    expected = [*(TextPart(text=text) for text in texts[:1]), *result.images, *result.files]
     found = _with_keys(result, fields)
     if parts != expected:  # several texts, or blocks such as tool_reference
         found.append(keys_part(WIRE, {"content": msgspec.Raw(whole)}))
     return found
+
+
+def _others(parts: Iterable[Part]) -> Iterator[OpaquePart]:
+    for part in parts:
+        if isinstance(part, OpaquePart):
+            yield part
+        elif isinstance(part, TextPart) and part.cache:
+            yield keys_part(WIRE, {"cache_control": {"type": "ephemeral"}})
 
 
 # ---------------------------------------------------------------- replies
@@ -722,7 +768,7 @@ def decode_reply(body: bytes) -> ModelReply:
         said = _REPLY.decode(body)
         if said.content is None:
             raise InvalidCallError("it has no content")
-        parts = [part for raw in said.content for part in _read_block(raw, "content")]
+        parts = [part for raw in said.content for part in _read_block(Fields(raw, "content"))]
     except (*UNREADABLE, InvalidCallError) as error:
         raise OverloadedError(f"the reply cannot be read: {error}") from error
     keys = _reply_keys(said)

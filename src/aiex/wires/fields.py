@@ -42,6 +42,9 @@ class Fields:
 
     def __init__(self, raw: bytes | msgspec.Raw, where: str) -> None:
         self._where = where
+        self._raw = msgspec.Raw(raw)
+        self._is_kept = False
+        self._inner: list[Fields] = []
         try:
             self._left = _OBJECT.decode(raw)
         except UNREADABLE as error:
@@ -86,6 +89,34 @@ class Fields:
                 return one
         raise InvalidCallError(f"{self._where}.{name} is {value!r}, which is none of {choices}")
 
+    def object(self, name: str) -> Fields:
+        """Return the object *name*, which must be there; what nobody reads of it is `unread`.
+
+        Raises:
+            InvalidCallError: It is absent, null or no object.
+        """
+        inner = Fields(self.need(name, msgspec.Raw), self._place(name))
+        self._inner.append(inner)
+        return inner
+
+    def objects(self, name: str) -> list[Fields]:
+        """Return the objects of the array *name*, as `object` does; none if it is absent.
+
+        Raises:
+            InvalidCallError: It is no array of objects.
+        """
+        raw = self.take(name, msgspec.Raw) or b"[]"
+        inner = [Fields(one, at) for at, one in elements(raw, self._place(name))]
+        self._inner += inner
+        return inner
+
+    def _place(self, name: str) -> str:
+        return name if self._where == "body" else f"{self._where}.{name}"
+
+    def has(self, name: str) -> bool:
+        """Return whether *name* is there and not null."""
+        return self.peek(name) not in {b"", b"null"}
+
     def peek(self, name: str) -> bytes:
         """Return the JSON of *name* without counting it as read; empty if it is absent."""
         return bytes(self._left.get(name, b"")).strip()
@@ -108,8 +139,24 @@ class Fields:
         return {name: msgspec.Raw(msgspec.json.encode(left))} if left else {}
 
     def left(self) -> dict[str, msgspec.Raw]:
-        """Return the keys that were not read and are not null."""
+        """Return the keys that were not read and are not null; whoever asks keeps them."""
+        self._is_kept = True
         return {name: raw for name, raw in self._left.items() if given(raw)}
+
+    def keep(self) -> msgspec.Raw:
+        """Return the whole object as it is, and count all of it as read."""
+        self._is_kept = True
+        self._inner.clear()
+        return self._raw
+
+    def unread(self) -> dict[str, msgspec.Raw]:
+        """Return what nobody read or kept, in the objects within too, such as `messages.name`."""
+        place = self._where.partition(".")[0].partition("[")[0]
+        found = {} if self._is_kept else self.left()
+        named = {f"{place}.{name}": raw for name, raw in found.items()}
+        for inner in self._inner:
+            named |= inner.unread()
+        return named
 
 
 def elements(raw: bytes | msgspec.Raw, where: str) -> Iterable[tuple[str, msgspec.Raw]]:

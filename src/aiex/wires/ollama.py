@@ -15,6 +15,7 @@ from aiex.core import (
     AiexError,
     Delta,
     Embedding,
+    FilePart,
     Finish,
     FinishReason,
     ImagePart,
@@ -66,6 +67,7 @@ WIRE = "ollama"
 _MADE_ID = "ollama-"
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length"}
 _ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+_THINK: dict[str, object] = {"none": False, "minimal": "low", "xhigh": "high"}
 _OPTIONS = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -82,7 +84,8 @@ def encode_request(call: ModelCall, *, stream: bool = True) -> bytes:
     """Return the body of POST /api/chat.
 
     The wire has no tool choice, no parallel tool calls and no user: they are left out.
-    Reasoning effort `none` becomes `"think": false`.
+    Reasoning efforts become the nearest level of `think`, which is on where only a budget is
+    named; `none` is off.
     """
     body: dict[str, Any] = {
         "model": call.model,
@@ -95,7 +98,9 @@ def encode_request(call: ModelCall, *, stream: bool = True) -> bytes:
     if call.response_format is not None and call.response_format.kind != "text":
         body["format"] = call.response_format.schema or "json"
     if call.reasoning_effort is not None:
-        body["think"] = call.reasoning_effort if call.reasoning_effort != "none" else False
+        body["think"] = _THINK.get(call.reasoning_effort, call.reasoning_effort)
+    elif call.reasoning_budget is not None:
+        body["think"] = True
     options: dict[str, Any] = {
         name: getattr(call, field)
         for name, field in _OPTIONS.items()
@@ -126,7 +131,7 @@ def _tool_message(result: ToolResultPart) -> dict[str, Any]:
         body["tool_name"] = result.name
     if not result.id.startswith(_MADE_ID):
         body["tool_call_id"] = result.id
-    images = [image.data for image in result.images if image.data is not None]
+    images = [_image(image) for image in result.images]
     if images:
         body["images"] = images
     return body
@@ -146,6 +151,8 @@ def _message(message: Message) -> dict[str, Any]:
     calls = [_tool_call(part) for part in message.parts if isinstance(part, ToolCallPart)]
     if calls:
         body["tool_calls"] = calls
+    if any(isinstance(part, FilePart) for part in message.parts):
+        raise InvalidCallError("Ollama takes no documents", hint="send their text")
     opaque = [part for part in message.parts if isinstance(part, OpaquePart)]
     return body | merged(opaque, WIRE)
 

@@ -16,6 +16,7 @@ from aiex.core import (
     AiexError,
     CitationDelta,
     Delta,
+    FilePart,
     Finish,
     FinishReason,
     ImagePart,
@@ -42,15 +43,17 @@ from aiex.core import (
     ToolResultPart,
     Usage,
 )
-from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, given
 from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
 from aiex.wires.openai_pieces import (
     InputDetails,
     OutputDetails,
+    file_keys,
     input_details,
     output_details,
     picture_keys,
+    read_file,
     read_format,
     read_picture,
     read_usage,
@@ -164,31 +167,34 @@ def encode_request(call: ModelCall, *, stream: bool = True, dialect: Dialect = _
 
 
 def _messages(messages: Iterable[Message], dialect: Dialect) -> Iterator[dict[str, Any]]:
-    pictures: list[ImagePart] = []
+    shown: list[Part] = []
     for message in messages:
         results = [part for part in message.parts if isinstance(part, ToolResultPart)]
         others = tuple(part for part in message.parts if not isinstance(part, ToolResultPart))
         for result in results:
             yield _result(result, others)
-            pictures.extend(result.images)
+            shown += (*result.images, *result.files)
         if results and not any(map(_is_said, others)):
             continue
-        # Results of one turn must stand together, so their pictures follow as the user's.
-        if pictures:
-            yield {"role": "user", "content": [_block(picture) for picture in pictures]}
-            pictures = []
+        # Results of one turn must stand together, so what they show follows as the user's.
+        if shown:
+            yield {"role": "user", "content": [_block(part) for part in shown]}
+            shown = []
         body = _message(message, others, dialect)
         for name in _REPLY_KEYS:
             body.pop(name, None)
         if "audio" in body:
             body["audio"] = _audio_reference(body["audio"])
         yield body
-    if pictures:
-        yield {"role": "user", "content": [_block(picture) for picture in pictures]}
+    if shown:
+        yield {"role": "user", "content": [_block(part) for part in shown]}
 
 
 def _result(result: ToolResultPart, beside: Iterable[Part]) -> dict[str, Any]:
-    body = {"role": "tool", "tool_call_id": result.id, "content": result.text}
+    body: dict[str, Any] = {"role": "tool", "tool_call_id": result.id, "content": result.text}
+    if result.others:
+        text = [{"type": "text", "text": result.text}] if result.text else []
+        body["content"] = text + [one.json for one in result.others]
     if result.name is not None:
         body["name"] = result.name
     return merged(_keys_of_message(beside), WIRE) | body
@@ -219,7 +225,7 @@ def _message(message: Message, parts: tuple[Part, ...], dialect: Dialect) -> dic
     content = [
         part
         for part in parts
-        if isinstance(part, TextPart | ImagePart) or (part in opaque and is_block(part))
+        if isinstance(part, TextPart | ImagePart | FilePart) or (part in opaque and is_block(part))
     ]
     calls = [part for part in parts if isinstance(part, ToolCallPart)]
     refusal = "".join(part.text for part in parts if isinstance(part, RefusalPart))
@@ -245,6 +251,10 @@ def _block(part: Part) -> object:
             return {"type": "text", "text": part.text}
         case ImagePart():
             return {"type": "image_url", "image_url": picture_keys(part, "url")}
+        case FilePart(text=str()):
+            return {"type": "text", "text": part.text}
+        case FilePart():
+            return {"type": "file", "file": file_keys(part)}
         case OpaquePart():
             return part.json
         case _:
@@ -286,13 +296,13 @@ def decode_request(body: bytes) -> WireRequest:
     stream = fields.take("stream", bool) or False
     options = Fields(fields.take("stream_options", msgspec.Raw) or b"{}", "stream_options")
     include_usage = options.take("include_usage", bool) or False
-    messages = fields.need("messages", msgspec.Raw)
-    tools = fields.take("tools", msgspec.Raw) or b"[]"
+    fields.copy("messages", msgspec.Raw)  # must be there
+    messages = tuple(_read_message(message) for message in fields.objects("messages"))
     longest = fields.take("max_tokens", int)
     call = ModelCall(
         model=fields.need("model", str),
-        messages=tuple(_read_message(raw, at) for at, raw in elements(messages, "messages")),
-        tools=tuple(_read_tool(raw, at) for at, raw in elements(tools, "tools")),
+        messages=messages,
+        tools=tuple(_read_tool(tool) for tool in fields.objects("tools")),
         tool_choice=_read_tool_choice(fields),
         parallel_tool_calls=fields.take("parallel_tool_calls", bool),
         max_output_tokens=fields.take("max_completion_tokens", int) or longest,
@@ -300,17 +310,15 @@ def decode_request(body: bytes) -> WireRequest:
         top_p=fields.take("top_p", float),
         stop=_read_stop(fields),
         seed=fields.take("seed", int),
-        response_format=read_format(
-            fields.take("response_format", msgspec.Raw),
-            "response_format",
-            schema_under="json_schema",
-        ),
+        response_format=read_format(fields, "response_format", schema_under="json_schema"),
         reasoning_effort=fields.take("reasoning_effort", str),
         user=read_user(fields),
         extra=fields.left() | fields.rest("stream_options", options),
         wire=WIRE,
     )
-    return WireRequest(call=call, stream=stream, include_usage=include_usage)
+    return WireRequest(
+        call=call, stream=stream, include_usage=include_usage, unread=fields.unread()
+    )
 
 
 class _Options(msgspec.Struct):
@@ -366,50 +374,43 @@ def _read_stop(fields: Fields) -> tuple[str, ...]:
 def _read_tool_choice(fields: Fields) -> str | None:
     if not fields.peek("tool_choice").startswith(b"{"):
         return fields.take("tool_choice", str)
-    choice = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice")
-    if choice.take("type", str) != "function":
-        return None  # such as allowed_tools: stays an extra key
-    fields.take("tool_choice", msgspec.Raw)
-    function = Fields(choice.need("function", msgspec.Raw), "tool_choice.function")
-    return "tool:" + function.need("name", str)
+    kind = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice").take("type", str)
+    if kind != "function":
+        return None  # such as a hosted tool: stays an extra key
+    choice = fields.object("tool_choice")
+    choice.take("type", str)
+    return "tool:" + choice.object("function").need("name", str)
 
 
-def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
-    outer = Fields(raw, where)
+def _read_tool(outer: Fields) -> Tool:
     if outer.take("type", str) not in {None, "function"}:
-        return Tool(name=outer.take("name", str) or "", opaque=OpaquePart(wire=WIRE, json=raw))
-    function = Fields(outer.need("function", msgspec.Raw), f"{where}.function")
+        name = outer.take("name", str) or ""
+        return Tool(name=name, opaque=OpaquePart(wire=WIRE, json=outer.keep()))
+    function = outer.object("function")
     return Tool(
         name=function.need("name", str),
         description=function.take("description", str) or "",
         parameters=function.take("parameters", msgspec.Raw) or ABSENT,
         strict=function.take("strict", bool),
-        opaque=OpaquePart(wire=WIRE, json=raw) if outer.left() or function.left() else None,
+        opaque=OpaquePart(wire=WIRE, json=outer.keep())
+        if outer.left() or function.left()
+        else None,
     )
 
 
-def _read_message(raw: msgspec.Raw, where: str) -> Message:
-    fields = Fields(raw, where)
+def _read_message(fields: Fields) -> Message:
     role = fields.choice("role", _ROLES)
     if role == "tool":
-        text, pictures = _read_result(fields, where)
-        result = ToolResultPart(
-            id=fields.need("tool_call_id", str),
-            text=text,
-            name=fields.take("name", str),
-            images=pictures,
-        )
-        return Message(role="tool", parts=(result, *_read_rest(fields)))
+        return Message(role="tool", parts=(_read_result(fields), *_read_rest(fields)))
     parts: list[Part] = []
     thinking = fields.take("reasoning_content", str) or fields.take("reasoning", str)
     if thinking:
         parts.append(ReasoningPart(text=thinking))
-    parts.extend(_read_content(fields, where))
+    parts.extend(_read_content(fields))
     refusal = fields.take("refusal", str)
     if refusal:
         parts.append(RefusalPart(text=refusal))
-    calls = fields.take("tool_calls", msgspec.Raw) or b"[]"
-    parts.extend(_read_tool_call(one, at) for at, one in elements(calls, f"{where}.tool_calls"))
+    parts.extend(_read_tool_call(call) for call in fields.objects("tool_calls"))
     name = fields.take("name", str)
     return Message(role=role, parts=(*parts, *_read_rest(fields)), name=name)
 
@@ -419,38 +420,43 @@ def _read_rest(message: Fields) -> tuple[OpaquePart, ...]:
     return (keys_part(WIRE, left),) if left else ()
 
 
-def _read_content(fields: Fields, where: str) -> Iterable[Part]:
+def _read_content(fields: Fields) -> list[Part]:
     if fields.peek("content").startswith(b"["):
-        blocks = fields.need("content", msgspec.Raw)
-        return [_read_block(raw, at) for at, raw in elements(blocks, f"{where}.content")]
+        return [_read_block(block) for block in fields.objects("content")]
     text = fields.take("content", str)
     return [TextPart(text=text)] if text else []
 
 
-def _read_result(fields: Fields, where: str) -> tuple[str, tuple[ImagePart, ...]]:
-    parts = list(_read_content(fields, where))
-    text = "".join(part.text for part in parts if isinstance(part, TextPart))
-    return text, tuple(part for part in parts if isinstance(part, ImagePart))
+def _read_result(fields: Fields) -> ToolResultPart:
+    parts = _read_content(fields)
+    return ToolResultPart(
+        id=fields.need("tool_call_id", str),
+        text="".join(part.text for part in parts if isinstance(part, TextPart)),
+        name=fields.take("name", str),
+        images=tuple(part for part in parts if isinstance(part, ImagePart)),
+        files=tuple(part for part in parts if isinstance(part, FilePart)),
+        others=tuple(part for part in parts if isinstance(part, OpaquePart)),
+    )
 
 
-def _read_block(raw: msgspec.Raw, where: str) -> Part:
-    fields = Fields(raw, where)
-    kind = fields.need("type", str)
-    if kind == "text":
-        return TextPart(text=fields.need("text", str))
-    if kind == "refusal":
-        return RefusalPart(text=fields.need("refusal", str))
-    if kind != "image_url":
-        return OpaquePart(wire=WIRE, json=raw)
-    image = Fields(fields.need("image_url", msgspec.Raw), f"{where}.image_url")
-    return read_picture(image, "url")
+def _read_block(fields: Fields) -> Part:
+    match fields.need("type", str):
+        case "text":
+            return TextPart(text=fields.need("text", str))
+        case "refusal":
+            return RefusalPart(text=fields.need("refusal", str))
+        case "image_url":
+            return read_picture(fields.object("image_url"), "url")
+        case "file":
+            return read_file(fields.object("file"))
+        case _:
+            return OpaquePart(wire=WIRE, json=fields.keep())
 
 
-def _read_tool_call(raw: msgspec.Raw, where: str) -> Part:
-    fields = Fields(raw, where)
+def _read_tool_call(fields: Fields) -> Part:
     if fields.take("type", str) not in {None, "function"}:
-        return OpaquePart(wire=WIRE, json=raw)
-    function = Fields(fields.need("function", msgspec.Raw), f"{where}.function")
+        return OpaquePart(wire=WIRE, json=fields.keep())
+    function = fields.object("function")
     return ToolCallPart(
         id=fields.need("id", str),
         name=function.need("name", str),

@@ -1,4 +1,4 @@
-"""What OpenAI's two wires write alike: pictures, schemas, the user and the details of usage."""
+"""What OpenAI's two wires write alike: pictures, files, schemas, the user, details of usage."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from typing import Any
 
 import msgspec
 
-from aiex.core import ImagePart, ResponseFormat, Usage
+from aiex.core import FilePart, ImagePart, ResponseFormat, Usage
 from aiex.wires.fields import ABSENT, Fields
 
 __all__ = [
     "InputDetails",
     "OutputDetails",
+    "file_keys",
     "input_details",
     "output_details",
     "picture_keys",
+    "read_file",
     "read_format",
     "read_picture",
     "read_usage",
@@ -91,10 +93,48 @@ def read_picture(fields: Fields, name: str) -> ImagePart:
         InvalidCallError: There is none.
     """
     url, detail = fields.need(name, str), fields.take("detail", str)
+    media_type, data = _of_data_url(url)
+    if media_type is not None:
+        return ImagePart(data=data, media_type=media_type, detail=detail)
+    return ImagePart(url=url, detail=detail)
+
+
+def _of_data_url(url: str) -> tuple[str | None, str]:
     head, comma, data = url.partition(";base64,")
     if comma and head.startswith("data:"):
-        return ImagePart(data=data, media_type=head.removeprefix("data:"), detail=detail)
-    return ImagePart(url=url, detail=detail)
+        return head.removeprefix("data:"), data
+    return None, url
+
+
+def file_keys(part: FilePart) -> dict[str, Any]:
+    """Return the keys of a file that is given by value, by address or by its name at OpenAI."""
+    found = {"file_id": part.file_id, "file_url": part.url, "filename": part.name}
+    if part.data is not None:
+        media_type = part.media_type or "application/octet-stream"
+        found["file_data"] = f"data:{media_type};base64,{part.data}"
+        found["filename"] = _filename(part)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _filename(part: FilePart) -> str:
+    """Return the name of a file; it must have one, and its end tells what the file is."""
+    name = part.name or "document"
+    return f"{name}.pdf" if part.media_type == "application/pdf" and "." not in name else name
+
+
+def read_file(fields: Fields) -> FilePart:
+    """Return a file; its data may stand there as an address of its own kind, or bare."""
+    data = fields.take("file_data", str)
+    media_type = None
+    if data is not None:
+        media_type, data = _of_data_url(data)
+    return FilePart(
+        data=data,
+        media_type=media_type,
+        url=fields.take("file_url", str),
+        file_id=fields.take("file_id", str),
+        name=fields.take("filename", str),
+    )
 
 
 def schema_keys(wanted: ResponseFormat) -> dict[str, Any]:
@@ -108,28 +148,26 @@ def schema_keys(wanted: ResponseFormat) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def read_format(
-    raw: msgspec.Raw | None, where: str, *, schema_under: str | None
-) -> ResponseFormat | None:
+def read_format(owner: Fields, name: str, *, schema_under: str | None) -> ResponseFormat | None:
     """Return the format that a call wants; `None` if it names none.
 
     Args:
-        raw: The object of the format.
-        where: Its place in the body.
+        owner: The object that holds the format.
+        name: Name of the format in it.
         schema_under: Key of the object that holds the keys of a schema; `None` if they stand
             beside the type.
 
     Raises:
         InvalidCallError: It is no such object.
     """
-    if raw is None:
+    if not owner.has(name):
         return None
-    fields = Fields(raw, where)
+    fields = owner.object(name)
     kind = fields.choice("type", ("text", "json_object", "json_schema"))
     if kind != "json_schema":
         return ResponseFormat(kind="text" if kind == "text" else "json_object")
     if schema_under is not None:
-        fields = Fields(fields.need(schema_under, msgspec.Raw), f"{where}.{schema_under}")
+        fields = fields.object(schema_under)
     return ResponseFormat(
         kind="json_schema",
         name=fields.take("name", str),

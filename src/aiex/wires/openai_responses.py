@@ -15,6 +15,7 @@ from aiex.core import (
     AiexError,
     CitationDelta,
     Delta,
+    FilePart,
     Finish,
     FinishReason,
     ImagePart,
@@ -42,15 +43,17 @@ from aiex.core import (
     Usage,
 )
 from aiex.wires.counts import decode_count
-from aiex.wires.fields import ABSENT, UNREADABLE, Fields, elements, given
+from aiex.wires.fields import ABSENT, UNREADABLE, Fields, given
 from aiex.wires.opaque import is_block, keys_part, merged, written_tools
 from aiex.wires.openai_errors import decode_error, encode_error, error_in_stream
 from aiex.wires.openai_pieces import (
     InputDetails,
     OutputDetails,
+    file_keys,
     input_details,
     output_details,
     picture_keys,
+    read_file,
     read_format,
     read_picture,
     read_usage,
@@ -236,6 +239,10 @@ def _block(part: Part) -> object:
             return {"type": "input_text", "text": part.text}
         case ImagePart():
             return {"type": "input_image"} | picture_keys(part, "image_url")
+        case FilePart(text=str()):
+            return {"type": "input_text", "text": part.text}
+        case FilePart():
+            return {"type": "input_file"} | file_keys(part)
         case OpaquePart():
             return part.json
         case _:
@@ -244,9 +251,9 @@ def _block(part: Part) -> object:
 
 def _result(part: ToolResultPart, keys: list[OpaquePart]) -> dict[str, Any]:
     output: object = part.text
-    if part.images:
+    if part.images or part.files:
         text: list[Part] = [TextPart(text=part.text)] if part.text else []
-        output = [_block(one) for one in (*text, *part.images)]
+        output = [_block(one) for one in (*text, *part.images, *part.files)]
     body: dict[str, Any] = {"type": "function_call_output", "call_id": part.id, "output": output}
     return body | merged(keys, WIRE)
 
@@ -289,9 +296,7 @@ class _ItemWriter:
             case ReasoningPart(id=str()):
                 self._item(_reasoning(part))
             case ReasoningPart() if self._is_full:  # what another provider thought
-                item = _reasoning(part)
-                del item["id"]
-                self._item(item)
+                self._item(_reasoning(part))
             case OpaquePart() if part.wire == WIRE:
                 self._opaque(part)
             case _:
@@ -334,7 +339,8 @@ class _ItemWriter:
 
 def _reasoning(part: ReasoningPart) -> dict[str, Any]:
     summary = [{"type": "summary_text", "text": part.text}] if part.text else []
-    body: dict[str, Any] = {"type": "reasoning", "id": part.id, "summary": summary}
+    body: dict[str, Any] = {"type": "reasoning"} | ({"id": part.id} if part.id else {})
+    body["summary"] = summary
     if part.encrypted is not None:
         body["encrypted_content"] = part.encrypted
     return body
@@ -353,49 +359,48 @@ def decode_request(body: bytes) -> WireRequest:
     if instructions:
         head = Message(role="system", parts=(TextPart(text=instructions),))
         messages.insert(0, head)
-    tools = fields.take("tools", msgspec.Raw) or b"[]"
     text = Fields(fields.take("text", msgspec.Raw) or b"{}", "text")
     reasoning = Fields(fields.take("reasoning", msgspec.Raw) or b"{}", "reasoning")
     call = ModelCall(
         model=fields.need("model", str),
         messages=tuple(messages),
-        tools=tuple(_read_tool(raw, at) for at, raw in elements(tools, "tools")),
+        tools=tuple(_read_tool(tool) for tool in fields.objects("tools")),
         tool_choice=_read_tool_choice(fields),
         parallel_tool_calls=fields.take("parallel_tool_calls", bool),
         max_output_tokens=fields.take("max_output_tokens", int),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
-        response_format=read_format(
-            text.take("format", msgspec.Raw), "text.format", schema_under=None
-        ),
+        response_format=read_format(text, "format", schema_under=None),
         reasoning_effort=reasoning.take("effort", str),
         user=read_user(fields),
         extra=fields.left() | fields.rest("text", text) | fields.rest("reasoning", reasoning),
         wire=WIRE,
     )
-    return WireRequest(call=call, stream=stream, include_usage=True)
+    unread = fields.unread() | text.unread()
+    return WireRequest(call=call, stream=stream, include_usage=True, unread=unread)
 
 
 def _read_tool_choice(fields: Fields) -> str | None:
     if not fields.peek("tool_choice").startswith(b"{"):
         return fields.take("tool_choice", str)
-    choice = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice")
-    if choice.take("type", str) != "function":
+    kind = Fields(fields.copy("tool_choice", msgspec.Raw), "tool_choice").take("type", str)
+    if kind != "function":
         return None  # such as a hosted tool: stays an extra key
-    fields.take("tool_choice", msgspec.Raw)
+    choice = fields.object("tool_choice")
+    choice.take("type", str)
     return "tool:" + choice.need("name", str)
 
 
-def _read_tool(raw: msgspec.Raw, where: str) -> Tool:
-    fields = Fields(raw, where)
+def _read_tool(fields: Fields) -> Tool:
     if fields.take("type", str) != "function":
-        return Tool(name=fields.take("name", str) or "", opaque=OpaquePart(wire=WIRE, json=raw))
+        name = fields.take("name", str) or ""
+        return Tool(name=name, opaque=OpaquePart(wire=WIRE, json=fields.keep()))
     return Tool(
         name=fields.need("name", str),
         description=fields.take("description", str) or "",
         parameters=fields.take("parameters", msgspec.Raw) or ABSENT,
         strict=fields.take("strict", bool),
-        opaque=OpaquePart(wire=WIRE, json=raw) if fields.left() else None,
+        opaque=OpaquePart(wire=WIRE, json=fields.keep()) if fields.left() else None,
     )
 
 
@@ -405,8 +410,8 @@ def _read_input(fields: Fields) -> list[Message]:
         return [] if text is None else [Message(role="user", parts=(TextPart(text=text),))]
     messages: list[Message] = []
     was_message = False
-    for at, raw in elements(fields.need("input", msgspec.Raw), "input"):
-        role, parts, is_message = _read_item(raw, at)
+    for item in fields.objects("input"):
+        role, parts, is_message = _read_item(item)
         last = messages[-1] if messages else None
         # What the assistant did in one turn is one message here, but two texts in a row are two.
         if last and role == last.role == "assistant" and not (is_message and was_message):
@@ -417,73 +422,76 @@ def _read_input(fields: Fields) -> list[Message]:
     return messages
 
 
-def _read_item(raw: msgspec.Raw, where: str) -> tuple[Role, tuple[Part, ...], bool]:
-    fields = Fields(raw, where)
+def _read_item(fields: Fields) -> tuple[Role, tuple[Part, ...], bool]:
     kind = fields.take("type", str) or "message"
     if kind == "message":
         role = fields.choice("role", _ROLES)
-        return role, tuple(_read_message(fields, where)), True
+        return role, tuple(_read_message(fields)), True
     if kind == "function_call_output":
-        return "tool", tuple(_read_result(fields, where)), False
+        return "tool", tuple(_read_result(fields)), False
     if kind in {"function_call", "reasoning"}:
-        return "assistant", tuple(_read_done(kind, fields, where)), False
-    part = OpaquePart(wire=WIRE, json=raw)
+        return "assistant", tuple(_read_done(kind, fields)), False
+    part = OpaquePart(wire=WIRE, json=fields.keep())
     return ("tool" if kind.endswith("_output") else "assistant"), (part,), False
 
 
-def _read_message(fields: Fields, where: str) -> list[Part]:
+def _read_message(fields: Fields) -> list[Part]:
     parts: list[Part] = []
     if not fields.peek("content").startswith(b"["):
         text = fields.take("content", str)
         parts += [TextPart(text=text)] if text else []
     else:
-        blocks = elements(fields.need("content", msgspec.Raw), f"{where}.content")
-        for at, raw in blocks:
-            parts += _read_block(raw, at)
-    left = fields.left()
-    if left and parts:
+        for block in fields.objects("content"):
+            parts += _read_block(block)
+    left = fields.left() if parts else {}
+    if left:
         parts.append(keys_part(WIRE, left))
     return parts
 
 
-def _read_block(raw: msgspec.Raw, where: str) -> list[Part]:
-    fields = Fields(raw, where)
+def _read_block(fields: Fields) -> list[Part]:
     part: Part
     match fields.need("type", str):
         case "input_text" | "output_text" | "text":
             part = TextPart(text=fields.need("text", str))
         case "refusal":
             part = RefusalPart(text=fields.need("refusal", str))
-        case "input_image" if fields.peek("image_url"):
+        case "input_image" if fields.has("image_url"):
             return [read_picture(fields, "image_url")]
+        case "input_file":
+            return [read_file(fields)]
         case _:
-            return [OpaquePart(wire=WIRE, json=raw)]
-    left = {name: raw for name, raw in fields.left().items() if bytes(raw) != b"[]"}
-    kept = {name: raw for name, raw in left.items() if name in _PART_KEYS}
+            return [OpaquePart(wire=WIRE, json=fields.keep())]
+    kept = {name: fields.take(name, msgspec.Raw) for name in sorted(_PART_KEYS)}
+    kept = {name: raw for name, raw in kept.items() if raw and bytes(raw) != b"[]"}
     return [part, keys_part(WIRE, kept)] if kept else [part]
 
 
-def _read_result(fields: Fields, where: str) -> list[Part]:
+def _read_result(fields: Fields) -> list[Part]:
     identifier = fields.need("call_id", str)
     whole = fields.peek("output")
     parts: list[Part] = []
     if whole.startswith(b"["):
-        blocks = elements(fields.need("output", msgspec.Raw), f"{where}.output")
-        for at, raw in blocks:
-            parts += _read_block(raw, at)
+        for block in fields.objects("output"):
+            parts += _read_block(block)
         text = _joined_text(parts)
     else:
         text = fields.take("output", str) or ""
-    images = tuple(part for part in parts if isinstance(part, ImagePart))
-    found: list[Part] = [ToolResultPart(id=identifier, text=text, images=images)]
-    expected = ([TextPart(text=text)] if text else []) + list(images)
+    result = ToolResultPart(
+        id=identifier,
+        text=text,
+        images=tuple(part for part in parts if isinstance(part, ImagePart)),
+        files=tuple(part for part in parts if isinstance(part, FilePart)),
+        others=tuple(part for part in parts if isinstance(part, OpaquePart)),
+    )
+    expected = ([TextPart(text=text)] if text else []) + [*result.images, *result.files]
     keys = fields.left()
-    if parts and parts != expected:  # such as a file
+    if parts and parts != expected:  # such as several texts
         keys["output"] = msgspec.Raw(whole)
-    return found + ([keys_part(WIRE, keys)] if keys else [])
+    return [result, keys_part(WIRE, keys)] if keys else [result]
 
 
-def _read_done(kind: str, fields: Fields, where: str) -> list[Part]:
+def _read_done(kind: str, fields: Fields) -> list[Part]:
     """Return the parts of a finished function call or reasoning."""
     if kind == "function_call":
         part: Part = ToolCallPart(
@@ -493,21 +501,26 @@ def _read_done(kind: str, fields: Fields, where: str) -> list[Part]:
         )
         left = fields.left()
         return [part, keys_part(WIRE, left)] if left else [part]
-    summary = fields.take("summary", msgspec.Raw) or msgspec.Raw(b"[]")
-    shown = [Fields(raw, at) for at, raw in elements(summary, f"{where}.summary")]
-    thought = fields.peek("content")
-    if not shown and thought.startswith(b"["):
-        shown = [Fields(raw, at) for at, raw in elements(thought, f"{where}.content")]
-    texts = [one.take("text", str) or "" for one in shown]
+    summary = msgspec.Raw(fields.peek("summary") or b"[]")
+    content = fields.peek("content")
+    shown = fields.objects("summary") or fields.objects("content")
+    texts = [_thought(one) for one in shown]
     part = ReasoningPart(
         text=_BETWEEN_SUMMARIES.join(texts),
-        id=fields.need("id", str),
+        id=fields.take("id", str) or "",  # Codex leaves it out
         encrypted=fields.take("encrypted_content", str),
     )
     keys = fields.left()
-    if thought.startswith(b"[") or len(texts) > 1:
+    if content.startswith(b"["):
+        keys["content"] = msgspec.Raw(content)
+    if content.startswith(b"[") or len(texts) > 1:
         keys["summary"] = summary  # our one text could not be written back as it was
     return [part, keys_part(WIRE, keys)] if keys else [part]
+
+
+def _thought(fields: Fields) -> str:
+    fields.take("type", str)
+    return fields.take("text", str) or ""
 
 
 # ---------------------------------------------------------------- replies
@@ -647,7 +660,7 @@ class _Reader:
         if kind == "message":
             yield from self._message(position, fields)
         elif kind in {"function_call", "reasoning"}:
-            for part in _read_done(kind, fields, "item"):
+            for part in _read_done(kind, fields):
                 yield self._finished(position, part)
         else:
             part = OpaquePart(wire=WIRE, json=raw)
@@ -656,10 +669,9 @@ class _Reader:
     def _message(self, position: int, fields: Fields) -> Iterator[Delta]:
         fields.take("role", str)
         index = None
-        blocks = fields.take("content", msgspec.Raw) or b"[]"
-        for number, (at, raw) in enumerate(elements(blocks, "item.content")):
+        for number, block in enumerate(fields.objects("content")):
             index = self.at(position, number)
-            for part in _read_block(raw, at):
+            for part in _read_block(block):
                 yield from self._said((position, number), part)
         left = fields.left()
         if left and index is not None:

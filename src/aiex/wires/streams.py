@@ -18,10 +18,29 @@ from aiex.wires.fields import UNREADABLE
 from aiex.wires.ndjson import NdjsonDecoder
 from aiex.wires.sse import SseDecoder
 
-__all__ = ["USAGE_UNKNOWN", "LineDecoder", "SseStreamDecoder", "StreamDecoder", "WireRequest"]
+__all__ = [
+    "USAGE_UNKNOWN",
+    "LineDecoder",
+    "Spoken",
+    "SseStreamDecoder",
+    "StreamDecoder",
+    "WireRequest",
+]
 
 USAGE_UNKNOWN = "the stream ended before the provider said what it billed"
 """Warning of a `Finish` whose usage was cut off after the terminal marker."""
+
+
+class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider understands.
+
+    Attributes:
+        wire: Wire in which it is asked.
+        takes_thinking: Whether it takes back the thinking of an assistant, whoever wrote it.
+    """
+
+    wire: str
+    takes_thinking: bool = False
 
 
 class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,11 +50,13 @@ class WireRequest(msgspec.Struct, frozen=True, kw_only=True):
         call: The call.
         stream: Whether the reply shall be streamed.
         include_usage: Whether a streamed reply shall end with its usage.
+        unread: What of the body *call* does not hold, as JSON by its place and name.
     """
 
     call: ModelCall
     stream: bool = False
     include_usage: bool = False
+    unread: dict[str, msgspec.Raw] = {}
 
 
 class StreamDecoder(abc.ABC):

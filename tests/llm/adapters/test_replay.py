@@ -596,7 +596,7 @@ KEPT_KEYS = {
     OLLAMA: set[str](),
 }
 # References to tools, sound, a file, and the ids of items that were said before.
-KEPT_PARTS = {CHAT: 1, RESPONSES: 4, MESSAGES: 1, COUNT: 1}
+KEPT_PARTS = {CHAT: 1, RESPONSES: 3, MESSAGES: 1, COUNT: 1}
 
 
 def test_what_a_call_only_passes_on_is_little_and_named() -> None:

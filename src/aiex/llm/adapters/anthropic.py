@@ -16,7 +16,7 @@ from aiex.core import (
 )
 from aiex.llm.adapters.http import Upstream, UpstreamAdapter, flattened, no_key
 from aiex.llm.ports import Heard, ModelInfo, Timeouts
-from aiex.wires import anthropic_messages
+from aiex.wires import Spoken, anthropic_messages
 
 __all__ = ["AnthropicAdapter"]
 
@@ -77,6 +77,11 @@ class AnthropicAdapter(UpstreamAdapter):
         if self._betas:
             headers["anthropic-beta"] = self._betas
         return headers
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call."""
+        return Spoken(wire=anthropic_messages.WIRE)
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""

@@ -31,7 +31,7 @@ from aiex.core import (
 from aiex.llm.adapters.http import Upstream, no_key
 from aiex.llm.adapters.openai import OpenAIAdapter
 from aiex.llm.ports import ModelInfo, Timeouts
-from aiex.wires import UNREADABLE
+from aiex.wires import UNREADABLE, Spoken
 from aiex.wires.openai_chat import Dialect
 from aiex.wires.openai_errors import decode_error
 
@@ -149,6 +149,11 @@ class LMStudioAdapter:
     def is_loopback(self) -> bool:
         """Whether it is reached without leaving this machine."""
         return self._native.is_loopback
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call."""
+        return self._openai.spoken
 
     async def __aenter__(self) -> Self:
         await self._exits.enter_async_context(self._native)

@@ -35,7 +35,7 @@ from aiex.llm.ports import ModelInfo, Timeouts
 from aiex.llm.pull import Puller
 from aiex.llm.wheels import PackageIndex
 from aiex.runtime import Child, ChildProcess, Clock, Restarts, Started, Supervisor
-from aiex.wires import openai_chat
+from aiex.wires import Spoken, openai_chat
 from aiex.wires.openai_chat import Dialect
 
 __all__ = ["SERVER_PROGRAM", "LocalAdapter"]
@@ -110,6 +110,11 @@ class LocalAdapter:
     def is_loopback(self) -> bool:
         """Whether it is reached without leaving this machine."""
         return True
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call."""
+        return Spoken(wire=openai_chat.WIRE, takes_thinking=True)
 
     async def __aenter__(self) -> Self:
         return self

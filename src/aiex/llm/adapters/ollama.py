@@ -34,7 +34,7 @@ from aiex.llm.adapters.http import Upstream, UpstreamAdapter
 from aiex.llm.estimates import DEFAULT_OUTPUT
 from aiex.llm.ports import ModelInfo, Timeouts
 from aiex.llm.tokens import TokenCounter
-from aiex.wires import UNREADABLE, ollama
+from aiex.wires import UNREADABLE, Spoken, ollama
 
 __all__ = ["OllamaAdapter", "window_for"]
 
@@ -126,6 +126,11 @@ class OllamaAdapter(UpstreamAdapter):
         self._load_timeout = load_timeout
         self._counter = TokenCounter()
         self._known: dict[str, _Shown] = {}
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call."""
+        return Spoken(wire=ollama.WIRE, takes_thinking=True)
 
     async def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`.

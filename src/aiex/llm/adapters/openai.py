@@ -11,7 +11,7 @@ import msgspec
 from aiex.core import Delta, Embedding, ModelCall, ModelNotFoundError
 from aiex.llm.adapters.http import Upstream, UpstreamAdapter, flattened, no_key
 from aiex.llm.ports import Heard, ModelInfo, Timeouts
-from aiex.wires import openai_chat, openai_embeddings, openai_responses
+from aiex.wires import Spoken, openai_chat, openai_embeddings, openai_responses
 from aiex.wires.openai_chat import Dialect
 from aiex.wires.openai_errors import decode_error
 
@@ -85,6 +85,14 @@ class OpenAIAdapter(UpstreamAdapter):
             reuses_connections=reuses_connections,
         )
         super().__init__(upstream, provider=provider, timeouts=timeouts)
+
+    @property
+    def spoken(self) -> Spoken:
+        """What it understands of a call."""
+        if self._api == "responses":
+            return Spoken(wire=openai_responses.WIRE)
+        takes_thinking = self._dialect.reasoning_key is not None
+        return Spoken(wire=openai_chat.WIRE, takes_thinking=takes_thinking)
 
     def stream(self, call: ModelCall, *, timeouts: Timeouts) -> AsyncGenerator[Delta, None]:
         """Yield the reply's deltas; see `llm.ports.Adapter.stream`."""
