@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -291,15 +292,7 @@ def cost_of(estimate: Estimate) -> CostEstimate:
 
 def sum_of(totals: Sequence[UsageTotal]) -> UsageTotal:
     """Return what several questions used together; the last one names who answered."""
-    costs = [total.cost_usd_micros for total in totals]
-    last = totals[-1]
-    return msgspec.structs.replace(
-        last,
-        calls=sum(total.calls for total in totals),
-        input_tokens=sum(total.input_tokens for total in totals),
-        output_tokens=sum(total.output_tokens for total in totals),
-        cost_usd_micros=None if None in costs else sum(c for c in costs if c is not None),
-    )
+    return reduce(UsageTotal.plus, totals)
 
 
 def _as_text(messages: Sequence[Message]) -> str:

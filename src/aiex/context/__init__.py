@@ -29,6 +29,11 @@ from aiex.context.compress import (
     fit,
     fold,
 )
+from aiex.context.conversation import (
+    FittedConversation,
+    conversation_of,
+    fit_conversation,
+)
 from aiex.context.gateway_keys import (
     GatewayKey,
     GatewayKeys,
@@ -44,6 +49,11 @@ from aiex.context.select import (
     SymbolIndex,
     names_called,
 )
+from aiex.context.sessions import (
+    LEASE_SECONDS,
+    BegunTurn,
+    Sessions,
+)
 from aiex.context.shown import (
     Shown,
     ShownContext,
@@ -52,10 +62,15 @@ from aiex.context.shown import (
 from aiex.context.store import (
     TABLES,
 )
+from aiex.context.writers import (
+    Writers,
+)
 
 __all__ = [
+    "LEASE_SECONDS",
     "TABLES",
     "AnalysisCache",
+    "BegunTurn",
     "BlobFiles",
     "Budget",
     "Budgets",
@@ -66,6 +81,7 @@ __all__ = [
     "DigestCache",
     "FileStat",
     "Fitted",
+    "FittedConversation",
     "GatewayKey",
     "GatewayKeys",
     "Interaction",
@@ -75,13 +91,17 @@ __all__ = [
     "KeyAuthenticator",
     "Place",
     "Reference",
+    "Sessions",
     "Shown",
     "ShownContext",
     "ShownItem",
     "ShownPiece",
     "SymbolIndex",
+    "Writers",
     "change_id",
+    "conversation_of",
     "fit",
+    "fit_conversation",
     "fold",
     "names_called",
 ]

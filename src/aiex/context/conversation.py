@@ -1,0 +1,183 @@
+"""Turns as the conversation that a provider takes, cut to what fits. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from aiex.core import (
+    Message,
+    OpaquePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    Turn,
+)
+
+__all__ = ["FittedConversation", "conversation_of", "fit_conversation"]
+
+_NO_RESULT = "No result: the turn was broken off before it came."
+_BROKEN = "(This answer was broken off here.)"
+_NO_ANSWER = "(This question was not answered: the turn was broken off.)"
+_SHORTENED = "(The result of this call was left out, for lack of room. Ask again if needed.)"
+
+
+class FittedConversation(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a conversation fits.
+
+    Attributes:
+        messages: The messages, from a user's on.
+        left_out: How many turns were left out, the oldest ones.
+    """
+
+    messages: tuple[Message, ...]
+    left_out: int
+
+
+def conversation_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """Return the messages of *turns* as any provider takes them.
+
+    Every call of a tool is followed by its result, users and the assistant take turns, and what
+    was broken off ends with a note. Thinking and what only one wire understands are left out:
+    providers want them back within a turn alone, and another may answer the next one.
+    """
+    return tuple(message for turn in turns for message in _turn(turn))
+
+
+def _turn(turn: Turn) -> Iterator[Message]:
+    waiting: dict[str, ToolCallPart] = {}
+    last: Message | None = None
+    for entry in turn.entries:
+        for message in _plain(entry.message):
+            if message.role != "tool" and waiting:
+                last = _missing(waiting)
+                yield last
+            if message.role == "tool":
+                kept = tuple(
+                    p for p in message.parts if isinstance(p, ToolResultPart) and p.id in waiting
+                )
+                for part in kept:
+                    del waiting[part.id]
+                if not kept:
+                    continue
+                message = replace(message, parts=kept)  # noqa: PLW2901
+            waiting |= {p.id: p for p in message.parts if isinstance(p, ToolCallPart)}
+            if last is not None and last.role == message.role == "assistant":
+                yield _note("user", "Go on.")
+            last = message
+            yield message
+    if waiting:
+        last = _missing(waiting)
+        yield last
+    if last is None:
+        return
+    if last.role == "user":
+        yield _note("assistant", _NO_ANSWER)
+    elif last.role == "tool" or turn.state != "done":
+        if last.role == "assistant":
+            yield _note("user", "(The user broke the answer off.)")
+        yield _note("assistant", _BROKEN)
+
+
+def _plain(message: Message) -> Iterator[Message]:
+    parts = tuple(part for part in message.parts if _is_kept(part))
+    if parts and message.role in {"user", "assistant", "tool"}:
+        yield replace(message, parts=parts)
+
+
+def _is_kept(part: Part) -> bool:
+    match part:
+        case ReasoningPart() | OpaquePart():
+            return False
+        case TextPart():
+            return bool(part.text.strip())
+        case ToolCallPart():
+            return bool(part.id and part.name) and _is_object(part.arguments)
+        case _:
+            return True
+
+
+def _is_object(text: str) -> bool:
+    """Return whether the arguments of a call came whole."""
+    try:
+        return isinstance(json.loads(text or "{}"), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _missing(waiting: dict[str, ToolCallPart]) -> Message:
+    parts = tuple(
+        ToolResultPart(id=call.id, name=call.name, text=_NO_RESULT, is_error=True)
+        for call in waiting.values()
+    )
+    waiting.clear()
+    return Message(role="tool", parts=parts)
+
+
+def _note(role: str, text: str) -> Message:
+    return Message(role="user" if role == "user" else "assistant", parts=(TextPart(text=text),))
+
+
+def fit_conversation(
+    messages: Sequence[Message], budget: int, count: Callable[[Message], int]
+) -> FittedConversation:
+    """Return the newest turns of *messages* that have at most *budget* tokens together.
+
+    The oldest turns are left out whole, and a note says so; never is a call parted from its
+    result. The newest turn is always there: where it is too large alone, the oldest results in it
+    are replaced by a note. Then it may still be too large, which the provider will say.
+
+    Args:
+        messages: A conversation as `conversation_of` makes it, and what was said since.
+        budget: Most tokens.
+        count: Returns the tokens of one message.
+    """
+    starts = [at for at, message in enumerate(messages) if message.role == "user"]
+    sizes = [count(message) for message in messages]
+    if sum(sizes) <= budget or not starts:
+        return FittedConversation(messages=tuple(messages), left_out=0)
+    note = _left_out_note(len(starts))
+    room = budget - count(note)
+    chosen = starts[-1]
+    for at in reversed(starts[:-1]):
+        if sum(sizes[at:]) > room:
+            break
+        chosen = at
+    left_out = starts.index(chosen)
+    kept = list(messages[chosen:])
+    if left_out:
+        text = _left_out_note(left_out).parts
+        kept[0] = replace(kept[0], parts=(*text, *kept[0].parts))
+    return FittedConversation(messages=tuple(_shortened(kept, room, count)), left_out=left_out)
+
+
+def _shortened(
+    messages: list[Message], budget: int, count: Callable[[Message], int]
+) -> list[Message]:
+    sizes = [count(message) for message in messages]
+    for at, message in enumerate(messages):
+        if sum(sizes) <= budget:
+            break
+        if message.role == "tool":
+            parts = tuple(
+                replace(part, text=_SHORTENED, images=())
+                if isinstance(part, ToolResultPart) and len(part.text) > len(_SHORTENED)
+                else part
+                for part in message.parts
+            )
+            messages[at] = replace(message, parts=parts)
+            sizes[at] = count(messages[at])
+    return messages
+
+
+def _left_out_note(turns: int) -> Message:
+    what = "1 earlier turn" if turns == 1 else f"{turns} earlier turns"
+    return Message(
+        role="user",
+        parts=(TextPart(text=f"({what} of this conversation left out, for lack of room.)\n\n"),),
+    )
