@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from aiex.core import (
 __all__ = ["FittedConversation", "conversation_of", "fit_conversation"]
 
 _NO_RESULT = "No result: the turn was broken off before it came."
-_BROKEN = "(This answer was broken off here.)"
+_BROKEN = "\n\n(This answer was broken off here.)"
 _NO_ANSWER = "(This question was not answered: the turn was broken off.)"
 _SHORTENED = "(The result of this call was left out, for lack of room. Ask again if needed.)"
 
@@ -50,44 +50,46 @@ def conversation_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
 
 
 def _turn(turn: Turn) -> Iterator[Message]:
+    said: list[Message] = []
     waiting: dict[str, ToolCallPart] = {}
-    last: Message | None = None
     for entry in turn.entries:
-        for message in _plain(entry.message):
-            if message.role != "tool" and waiting:
-                last = _missing(waiting)
-                yield last
-            if message.role == "tool":
-                kept = tuple(
-                    p for p in message.parts if isinstance(p, ToolResultPart) and p.id in waiting
-                )
-                for part in kept:
-                    del waiting[part.id]
-                if not kept:
-                    continue
-                message = replace(message, parts=kept)  # noqa: PLW2901
-            waiting |= {p.id: p for p in message.parts if isinstance(p, ToolCallPart)}
-            if last is not None and last.role == message.role == "assistant":
-                yield _note("user", "Go on.")
-            last = message
-            yield message
+        message = _plain(entry.message, waiting)
+        if message is None:
+            continue
+        if message.role != "tool" and waiting:
+            said.append(_missing(waiting))
+        for part in message.parts:
+            if isinstance(part, ToolResultPart):
+                waiting.pop(part.id, None)
+            elif isinstance(part, ToolCallPart):
+                waiting[part.id] = part
+        _append(said, message)
     if waiting:
-        last = _missing(waiting)
-        yield last
-    if last is None:
-        return
-    if last.role == "user":
-        yield _note("assistant", _NO_ANSWER)
-    elif last.role == "tool" or turn.state != "done":
-        if last.role == "assistant":
-            yield _note("user", "(The user broke the answer off.)")
-        yield _note("assistant", _BROKEN)
+        said.append(_missing(waiting))
+    if said and said[-1].role == "user":
+        _append(said, _note(_NO_ANSWER))
+    elif said and (said[-1].role == "tool" or turn.state != "done"):
+        _append(said, _note(_BROKEN))
+    yield from said
 
 
-def _plain(message: Message) -> Iterator[Message]:
-    parts = tuple(part for part in message.parts if _is_kept(part))
-    if parts and message.role in {"user", "assistant", "tool"}:
-        yield replace(message, parts=parts)
+def _append(said: list[Message], message: Message) -> None:
+    """Add *message*, to the one before it where the same one speaks on."""
+    if said and said[-1].role == message.role:
+        message = replace(message, parts=(*said.pop().parts, *message.parts))
+    said.append(message)
+
+
+def _plain(message: Message, waiting: Mapping[str, ToolCallPart]) -> Message | None:
+    """Return *message* without what cannot be sent again; `None` if nothing is left."""
+    if message.role not in {"user", "assistant", "tool"}:
+        return None
+    parts = tuple(
+        part
+        for part in message.parts
+        if _is_kept(part) and not (isinstance(part, ToolResultPart) and part.id not in waiting)
+    )
+    return replace(message, parts=parts) if parts else None
 
 
 def _is_kept(part: Part) -> bool:
@@ -119,8 +121,8 @@ def _missing(waiting: dict[str, ToolCallPart]) -> Message:
     return Message(role="tool", parts=parts)
 
 
-def _note(role: str, text: str) -> Message:
-    return Message(role="user" if role == "user" else "assistant", parts=(TextPart(text=text),))
+def _note(text: str) -> Message:
+    return Message(role="assistant", parts=(TextPart(text=text),))
 
 
 def fit_conversation(
@@ -153,7 +155,9 @@ def fit_conversation(
     if left_out:
         text = _left_out_note(left_out).parts
         kept[0] = replace(kept[0], parts=(*text, *kept[0].parts))
-    return FittedConversation(messages=tuple(_shortened(kept, room, count)), left_out=left_out)
+    return FittedConversation(
+        messages=tuple(_shortened(kept, room if left_out else budget, count)), left_out=left_out
+    )
 
 
 def _shortened(
