@@ -104,6 +104,14 @@ def test_whatever_is_cut_a_provider_takes_the_rest(turns: list[Turn], budget: in
     assert user("next").parts[0] in fitted.messages[-1].parts
 
 
+@given(st.lists(TURN, max_size=4))
+def test_without_tools_a_provider_takes_it_too(turns: list[Turn]) -> None:
+    messages = [*conversation_of(turns, with_tools=False), user("next")]
+
+    check_legal(messages)
+    assert {message.role for message in messages} <= {"user", "assistant"}
+
+
 def words(message: Message) -> int:
     return sum(len(str(getattr(part, "text", "call")).split()) for part in message.parts)
 

@@ -39,14 +39,31 @@ class FittedConversation(msgspec.Struct, frozen=True, kw_only=True):
     left_out: int
 
 
-def conversation_of(turns: Sequence[Turn]) -> tuple[Message, ...]:
+def conversation_of(turns: Sequence[Turn], *, with_tools: bool = True) -> tuple[Message, ...]:
     """Return the messages of *turns* as any provider takes them.
 
     Every call of a tool is followed by its result, users and the assistant take turns, and what
     was broken off ends with a note. Thinking and what only one wire understands are left out:
     providers want them back within a turn alone, and another may answer the next one.
+
+    Args:
+        turns: The turns, from the first.
+        with_tools: Whether calls of tools and their results are told; a provider takes them only
+            where it is told of tools.
     """
-    return tuple(message for turn in turns for message in _turn(turn))
+    said = tuple(message for turn in turns for message in _turn(turn))
+    return said if with_tools else _without_tools(said)
+
+
+def _without_tools(messages: Sequence[Message]) -> tuple[Message, ...]:
+    kept: list[Message] = []
+    for message in messages:
+        parts = tuple(
+            part for part in message.parts if not isinstance(part, ToolCallPart | ToolResultPart)
+        )
+        if parts:
+            _append(kept, replace(message, parts=parts))
+    return tuple(kept)
 
 
 def _turn(turn: Turn) -> Iterator[Message]:
