@@ -159,7 +159,12 @@ class Sessions:
     # ------------------------------------------------------------ writing a turn
 
     async def begin(
-        self, session: Session, turn: Turn, *, after: int | None = None
+        self,
+        session: Session,
+        turn: Turn,
+        *,
+        after: int | None = None,
+        model: str | None = None,
     ) -> tuple[BegunTurn, Session, tuple[Turn, ...]]:
         """Open a turn, and return it, the session, and the turns before it.
 
@@ -169,6 +174,7 @@ class Sessions:
             session: As it was read; with the revision 0, a new one.
             turn: The turn as it begins; its number and token are made here.
             after: Number of the last turn as the writer knows it; `None` for whatever it is.
+            model: Model that is named from now on; `None` to leave that as it is.
 
         Raises:
             ConflictError: Another process writes the session, or has gone on with it.
@@ -176,14 +182,14 @@ class Sessions:
         """
         lease = await self._hold(session.id, turn.writer)
         try:
-            return await self._begin(session, turn, lease, after)
+            return await self._begin(session, turn, lease, after, model)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._store.leases.release(lease)
             raise
 
     async def _begin(
-        self, session: Session, turn: Turn, lease: Lease, after: int | None
+        self, session: Session, turn: Turn, lease: Lease, after: int | None, model: str | None
     ) -> tuple[BegunTurn, Session, tuple[Turn, ...]]:
         past: tuple[Turn, ...] = ()
         is_new = not session.revision
@@ -203,7 +209,12 @@ class Sessions:
                 past = (*past[:-1], self._broken(past[-1]))
                 writes.append(_head(session.id, past[-1]))
                 session = replace(session, usage=session.usage.plus(past[-1].usage))
-            session = replace(session, turns=begun.number, updated=begun.started)
+            session = replace(
+                session,
+                turns=begun.number,
+                updated=begun.started,
+                model=model or session.model,
+            )
             writes += [
                 _session_write(session),
                 _head(session.id, begun, expect=0),

@@ -111,7 +111,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         shared_with: Users who may read it, sorted.
         parent: What it was made of; `None` for nothing.
         turns: How many turns it has.
-        usage: What all of them used.
+        usage: What its turns used; those that it was made with do not count.
         revision: Revision of the stored record; 0 before it is stored.
         schema: Version of this record.
     """
