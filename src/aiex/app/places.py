@@ -32,6 +32,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         models: Folder of the embedded models.
         token: File of the token that this machine's own clients show the server.
         pepper: Secret that the keys of the gateway are proved with.
+        writers: Folder of the locks of processes that answer in sessions.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
@@ -45,6 +46,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     models: Path
     token: Path
     pepper: Path
+    writers: Path
     prices: Path
 
 
@@ -76,6 +78,7 @@ def places_of(settings: StateSettings) -> Places:
         models=models,
         token=state / "server.token",
         pepper=state / "gateway.pepper",
+        writers=state / "writers",
         prices=state / "prices.json",
     )
 

@@ -36,6 +36,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "create_module": _create_module,
         "create_project": _create_project,
         "change": _change,
+        "chat": _chat,
     }
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
@@ -47,6 +48,8 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "sandbox": partial(_sandbox, house),
         "key": partial(_key, house),
         "budget": partial(_budget, house),
+        "session": partial(_session, house),
+        "turn": partial(_turn, house),
     }
 
 
@@ -176,6 +179,42 @@ def _change(house: House) -> Verb[Any]:
     from aiex.assistant.change import ChangeVerb
 
     return ChangeVerb(_proposals(house))
+
+
+def _chat(house: House) -> Verb[Any]:
+    from aiex.assistant.chat.search import LineSearch
+    from aiex.assistant.chat.tools import ReadTools
+    from aiex.assistant.chat.verb import Chat
+
+    return Chat(
+        models=house.models(),
+        files=house.files,
+        tools=ReadTools(house.files, LineSearch(house.files)),
+        keep=house.turns(),
+        writer=house.services.owner,
+        clock=house.clock,
+    )
+
+
+def _session(house: House) -> StreamVerb[Any]:
+    from aiex.assistant.sessions.verb import SessionVerb
+
+    async def users() -> set[str]:
+        return {key.user for key in await house.gateway_keys().list() if key.revoked is None}
+
+    return SessionVerb(
+        house.sessions(),
+        clock=house.clock,
+        entropy=Entropy(),
+        redact=house.redact,
+        users=users,
+    )
+
+
+def _turn(house: House) -> StreamVerb[Any]:
+    from aiex.assistant.sessions.turns import TurnDesk, TurnVerb
+
+    return TurnVerb(TurnDesk(house.sessions(), clock=house.clock, entropy=Entropy()))
 
 
 def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:

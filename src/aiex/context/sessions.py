@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import reduce
 from typing import Final
 
 import anyio
@@ -149,9 +150,9 @@ class Sessions:
             turns[-1] = self._broken(turns[-1])
         return tuple(turns)
 
-    async def _records(self, session_id: str) -> AsyncIterator[Record]:
+    async def _records(self, *prefix: str) -> AsyncIterator[Record]:
         after: tuple[str, ...] | None = None
-        while page := await self._store.scan(_TURN, (session_id,), after=after, limit=_PAGE):
+        while page := await self._store.scan(_TURN, prefix, after=after, limit=_PAGE):
             for record in page:
                 yield record
             after = page[-1].key
@@ -195,7 +196,9 @@ class Sessions:
         is_new = not session.revision
         for _ in range(_TRIES):
             if not is_new:
-                session = await self._there(session.id)
+                was, session = session, await self._there(session.id)
+                if session.owner != was.owner:
+                    raise ConflictError(f"session {session.id} belongs to {session.owner} by now")
                 past = tuple(_turns([r async for r in self._records(session.id)]))
             if after is not None and session.turns != after:
                 raise ConflictError(
@@ -264,7 +267,8 @@ class Sessions:
 
         Args:
             begun: The turn as it was begun.
-            ended: How it ended: its state, usage, model and what else is known then.
+            ended: How it ended: its state, its model and what else is known then. What it used
+                is summed up here.
             first: Place of the first of *entries* in the turn.
             entries: Messages that are new or longer since the last write.
 
@@ -274,6 +278,7 @@ class Sessions:
         record = await self._store.get(_TURN, begun.key)
         if record is None or record.revision != begun.revision:
             raise _taken(begun)
+        before = _entries_of([r async for r in self._records(*begun.key)]).get(begun.key, [])
         was = _TURN_ROW.decode(record.value).turn
         if was is None or was.writer != begun.writer:
             raise _taken(begun)
@@ -286,6 +291,7 @@ class Sessions:
             writer=was.writer,
             token=was.token,
             ended=self._clock.now(),
+            usage=_used([*before[:first], *entries]),
         )
         writes = _entry_writes(begun.session, begun.number, first, entries)
         for _ in range(_TRIES):
@@ -404,15 +410,11 @@ class Sessions:
         return None
 
     def _broken(self, turn: Turn) -> Turn:
-        used = UsageTotal()
-        for entry in turn.entries:
-            if entry.usage is not None:
-                used = used.plus(entry.usage)
         return replace(
             turn,
             state="broken",
             ended=self._clock.now(),
-            usage=used,
+            usage=_used(turn.entries),
             note="the process that answered was ended",
         )
 
@@ -498,19 +500,29 @@ def _writes_of(session_id: str, turn: int, place: int, entry: Entry) -> Iterator
 
 def _turns(records: Sequence[Record]) -> list[Turn]:
     """Return the turns that *records* hold, which are in the order of their keys."""
+    entries = _entries_of(records)
+    rows = ((record.key, _TURN_ROW.decode(record.value).turn) for record in records)
+    return [
+        replace(turn, entries=tuple(entries.get(key, ()))) for key, turn in rows if turn is not None
+    ]
+
+
+def _entries_of(records: Sequence[Record]) -> dict[tuple[str, ...], list[Entry]]:
+    """Return the entries that *records* hold, by the key of their turn."""
     rows = {record.key: _TURN_ROW.decode(record.value) for record in records}
     entries: dict[tuple[str, ...], list[Entry]] = {}
-    turns: list[tuple[tuple[str, ...], Turn]] = []
     for key, row in rows.items():
-        if row.turn is not None:
-            turns.append((key, row.turn))
-        elif row.entry is not None:
+        if row.entry is not None:
             entries.setdefault(key[:2], []).append(row.entry)
         elif row.pieces:
             found = [rows.get((*key, f"{number:04}")) for number in range(row.pieces)]
             raw = b"".join(base64.b64decode(piece.data) for piece in found if piece is not None)
             entries.setdefault(key[:2], []).append(_ENTRY.decode(raw))
-    return [replace(turn, entries=tuple(entries.get(key, ()))) for key, turn in turns]
+    return entries
+
+
+def _used(entries: Sequence[Entry]) -> UsageTotal:
+    return reduce(UsageTotal.plus, (e.usage for e in entries if e.usage is not None), UsageTotal())
 
 
 def _taken(turn: BegunTurn) -> ConflictError:

@@ -25,7 +25,6 @@ from aiex.core import (
     TurnArguments,
     TurnResult,
     UsageError,
-    UsageTotal,
     WantedSession,
     new_id,
 )
@@ -88,18 +87,12 @@ class TurnDesk:
         return session
 
     async def _end(self, begun: BegunTurn, arguments: TurnArguments) -> Session:
-        stored = (await self._sessions.turns(begun.session))[begun.number - 1 :][:1]
-        before = stored[0].entries[: arguments.first] if stored else ()
-        used = UsageTotal()
-        for entry in (*before, *arguments.entries):
-            used = used if entry.usage is None else used.plus(entry.usage)
         ended = Turn(
             number=begun.number,
             state="done" if arguments.is_done else "broken",
             request_id="",
             started=self._clock.now(),
             model=arguments.model,
-            usage=used,
             shown=arguments.shown,
             note=arguments.note,
         )
