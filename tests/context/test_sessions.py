@@ -116,7 +116,7 @@ async def test_a_second_writer_is_refused_while_a_turn_is_open(
         await others.begin(session, asks(clock, "Two?", writer="proc_b.req_2"))
 
     assert "--fork" in (refused.value.hint or "")
-    await sessions.end(begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.")])
+    await sessions.end(begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)])
     after, _, past = await others.begin(session, asks(clock, "Two?", writer="proc_b.req_2"))
     assert after.number == 2
     assert len(past) == 1
@@ -189,7 +189,7 @@ async def test_a_writer_that_slept_goes_on_if_nobody_came_in_between(
 
     assert await sessions.renew(begun)
     ended = await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.")]
+        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
     )
 
     assert ended.turns == 1
@@ -238,7 +238,7 @@ async def test_sharing_while_a_turn_is_open_loses_neither(
     await sessions.change("ses_1", lambda one: replace(one, shared_with=("ben",)))
 
     ended = await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.")]
+        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
     )
 
     assert ended.shared_with == ("ben",)
@@ -310,7 +310,7 @@ async def test_a_copy_is_there_once_all_of_it_is(sessions: Sessions, clock: Fake
 
 async def test_an_end_counts_once(sessions: Sessions, clock: FakeClock) -> None:
     begun, _, _ = await sessions.begin(new(clock), asks(clock, "One?"))
-    await sessions.end(begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.")])
+    await sessions.end(begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)])
 
     with pytest.raises(ConflictError):
         await sessions.end(begun, done(begun, clock), first=1, entries=[])

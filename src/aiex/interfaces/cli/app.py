@@ -21,6 +21,8 @@ COMMANDS = (
     "explain",
     "analyze",
     "create",
+    "chat",
+    "session",
     "change",
     "model",
     "key",
