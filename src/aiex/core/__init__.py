@@ -253,6 +253,7 @@ from aiex.core.sessions import (
     Turn,
     TurnResult,
     TurnState,
+    project_id,
 )
 from aiex.core.types import (
     REQUEST_SCHEMA,
@@ -485,6 +486,7 @@ __all__ = [
     "new_id",
     "new_key",
     "outcome_of",
+    "project_id",
     "redacted",
     "roles_for",
     "secrets_of",

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from aiex.core.events import UsageTotal
+from aiex.core.ids import content_id
 from aiex.core.messages import Message
 from aiex.core.results_explain import CostEstimate, ShownContext
 from aiex.core.types import When
@@ -23,6 +24,7 @@ __all__ = [
     "Turn",
     "TurnResult",
     "TurnState",
+    "project_id",
 ]
 
 TurnState = Literal["open", "done", "broken"]
@@ -30,6 +32,16 @@ TurnState = Literal["open", "done", "broken"]
 
 SESSION_DOCUMENT = 1
 """Version of `SessionDocument` that is written, and the newest that is read."""
+
+
+def project_id(node: str, root: str) -> str:
+    """Return the identifier of the project at the folder *root* of the machine *node*.
+
+    Example:
+        >>> project_id("desk", "/home/ada/shop"), project_id("desk", "")
+        ('16710eb0406b', '')
+    """
+    return content_id("project", node, root) if root else ""
 
 
 class SessionOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -41,11 +41,11 @@ from aiex.core import (
     TurnResult,
     UsageError,
     WantedSession,
-    content_id,
+    project_id,
 )
 from aiex.runtime import Clock
 
-__all__ = ["Chat", "project_of"]
+__all__ = ["Chat"]
 
 _CONVENTIONS: Final = "AGENTS.md"
 _MOST_CONVENTIONS: Final = 32 * 1024  # bytes
@@ -217,15 +217,10 @@ def _wanted(arguments: ChatArguments, request: Request) -> WantedSession:
         latest=arguments.latest,
         fork=arguments.fork,
         after=arguments.after,
-        project=project_of(root),
+        project=project_id(platform.node(), root),
         root=root,
         model=request.options.model,
     )
-
-
-def project_of(root: str) -> str:
-    """Return the identifier of the project at the folder *root* of this machine."""
-    return content_id("project", platform.node(), root) if root else ""
 
 
 def _title(text: str) -> str:

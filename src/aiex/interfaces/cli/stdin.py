@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 
 import anyio
 
@@ -51,10 +52,8 @@ class Lines:
         return _text(line.removesuffix(b"\r"))
 
     async def _read(self) -> bytes:
-        try:
+        with suppress(PermissionError):  # of a regular file, which never lets wait
             await anyio.wait_readable(self._handle)
-        except PermissionError:
-            pass  # a regular file, which never lets wait
         return os.read(self._handle, _BLOCK)
 
 

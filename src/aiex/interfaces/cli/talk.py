@@ -138,7 +138,9 @@ class Talk:
     def tell_where(self) -> None:
         """Say how to go on with the session later."""
         if self._id:
-            self._setup.console.note(f"session {self._id}; go on: aiex chat --resume {self._id}", "dim")
+            self._setup.console.note(
+                f"session {self._id}; go on: aiex chat --resume {self._id}", "dim"
+            )
 
 
 def talk(setup: Setup, start: Start, *, text: str | None) -> int:
@@ -182,9 +184,7 @@ def _hold(setup: Setup, start: Start, converse: Callable[[Talk], Awaitable[int]]
     return anyio.run(partial(_held, setup, start, converse))
 
 
-async def _held(
-    setup: Setup, start: Start, converse: Callable[[Talk], Awaitable[int]]
-) -> int:
+async def _held(setup: Setup, start: Start, converse: Callable[[Talk], Awaitable[int]]) -> int:
     gateway = await open_gateway(setup.loaded, setup.env, redact=setup.redact, ask=asker())
     async with gateway:
         talk = Talk(setup, gateway, start)
