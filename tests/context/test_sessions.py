@@ -116,7 +116,9 @@ async def test_a_second_writer_is_refused_while_a_turn_is_open(
         await others.begin(session, asks(clock, "Two?", writer="proc_b.req_2"))
 
     assert "--fork" in (refused.value.hint or "")
-    await sessions.end(begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)])
+    await sessions.end(
+        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
+    )
     after, _, past = await others.begin(session, asks(clock, "Two?", writer="proc_b.req_2"))
     assert after.number == 2
     assert len(past) == 1
@@ -310,7 +312,9 @@ async def test_a_copy_is_there_once_all_of_it_is(sessions: Sessions, clock: Fake
 
 async def test_an_end_counts_once(sessions: Sessions, clock: FakeClock) -> None:
     begun, _, _ = await sessions.begin(new(clock), asks(clock, "One?"))
-    await sessions.end(begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)])
+    await sessions.end(
+        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
+    )
 
     with pytest.raises(ConflictError):
         await sessions.end(begun, done(begun, clock), first=1, entries=[])

@@ -20,12 +20,14 @@ from aiex.core import (
     Failed,
     Finished,
     Session,
+    Text,
     UsageError,
 )
 from aiex.gateway import Gateway
 from aiex.interfaces.cli.drive import Setup, follow, made
 from aiex.interfaces.cli.hidden import asker
 from aiex.interfaces.cli.options import Globals
+from aiex.interfaces.cli.page import Page
 from aiex.interfaces.cli.stdin import Lines, is_terminal, piped_text
 from aiex.interfaces.cli.view import View, check_form
 
@@ -51,6 +53,7 @@ class _ChatView(View):
 
     def __init__(self, setup: Setup, asked: Globals) -> None:
         super().__init__("chat", asked, setup.console)
+        self._page = Page() if setup.console.has_color else None
         self.begun: ChatBegun | None = None
         self.result: ChatResult | None = None
         self.failed: Failed | None = None
@@ -65,6 +68,20 @@ class _ChatView(View):
             case Failed():
                 self.failed = event.body
         return super().take(event)
+
+    def _words(self, body: object) -> None:
+        """Write words; at a terminal as the Markdown that they are, paragraph by paragraph."""
+        if self._page is None or not isinstance(body, Text):
+            super()._words(body)
+            return
+        self._console.write(self._page.add(body.text))
+        if self._page.waiting:
+            self._console.progress("the model writes", self._page.waiting, None, "characters")
+
+    def _close_line(self) -> None:
+        if self._page is not None:
+            self._console.write(self._page.end())
+        super()._close_line()
 
 
 class Talk:
