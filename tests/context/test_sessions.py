@@ -35,6 +35,9 @@ def says(role: Any, text: str, usage: UsageTotal | None = None) -> Entry:
     return Entry(message=Message(role=role, parts=(TextPart(text=text),)), usage=usage)
 
 
+YES = says("assistant", "Yes.", USED)
+
+
 @pytest.fixture
 def sessions(store: Store, clock: FakeClock, tmp_path: Path) -> Sessions:
     return Sessions(store, clock=clock, writers=Writers(tmp_path / "writers", name="proc_a"))
@@ -70,9 +73,7 @@ def done(begun: BegunTurn, clock: FakeClock, **more: Any) -> Turn:
 
 async def told(sessions: Sessions, clock: FakeClock, session: Session, text: str) -> Session:
     begun, _, _ = await sessions.begin(session, asks(clock, text))
-    return await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
-    )
+    return await sessions.end(begun, done(begun, clock), first=1, entries=[YES])
 
 
 async def test_a_session_reads_as_it_was_written(sessions: Sessions, clock: FakeClock) -> None:
@@ -116,9 +117,7 @@ async def test_a_second_writer_is_refused_while_a_turn_is_open(
         await others.begin(session, asks(clock, "Two?", writer="proc_b.req_2"))
 
     assert "--fork" in (refused.value.hint or "")
-    await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
-    )
+    await sessions.end(begun, done(begun, clock), first=1, entries=[YES])
     after, _, past = await others.begin(session, asks(clock, "Two?", writer="proc_b.req_2"))
     assert after.number == 2
     assert len(past) == 1
@@ -190,9 +189,7 @@ async def test_a_writer_that_slept_goes_on_if_nobody_came_in_between(
     clock.advance(LEASE_SECONDS * 10)
 
     assert await sessions.renew(begun)
-    ended = await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
-    )
+    ended = await sessions.end(begun, done(begun, clock), first=1, entries=[YES])
 
     assert ended.turns == 1
 
@@ -239,9 +236,7 @@ async def test_sharing_while_a_turn_is_open_loses_neither(
     begun, _, _ = await sessions.begin(new(clock), asks(clock, "One?"))
     await sessions.change("ses_1", lambda one: replace(one, shared_with=("ben",)))
 
-    ended = await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
-    )
+    ended = await sessions.end(begun, done(begun, clock), first=1, entries=[YES])
 
     assert ended.shared_with == ("ben",)
     assert ended.turns == 1
@@ -312,9 +307,7 @@ async def test_a_copy_is_there_once_all_of_it_is(sessions: Sessions, clock: Fake
 
 async def test_an_end_counts_once(sessions: Sessions, clock: FakeClock) -> None:
     begun, _, _ = await sessions.begin(new(clock), asks(clock, "One?"))
-    await sessions.end(
-        begun, done(begun, clock), first=1, entries=[says("assistant", "Yes.", USED)]
-    )
+    await sessions.end(begun, done(begun, clock), first=1, entries=[YES])
 
     with pytest.raises(ConflictError):
         await sessions.end(begun, done(begun, clock), first=1, entries=[])

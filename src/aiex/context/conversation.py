@@ -131,8 +131,7 @@ def _is_object(text: str) -> bool:
 
 def _missing(waiting: dict[str, ToolCallPart]) -> Message:
     parts = tuple(
-        ToolResultPart(id=call.id, name=call.name, text=_NO_RESULT, is_error=True)
-        for call in waiting.values()
+        ToolResultPart(id=call.id, text=_NO_RESULT, is_error=True) for call in waiting.values()
     )
     waiting.clear()
     return Message(role="tool", parts=parts)

@@ -85,7 +85,7 @@ class ReadTools:
         except AiexError as error:
             hint = f" ({error.hint})" if error.hint else ""
             return _failed(call, said, f"{error.message}{hint}")
-        result = ToolResultPart(id=call.id, name=call.name, text=_encodable(gave.text))
+        result = ToolResultPart(id=call.id, text=_encodable(gave.text))
         shown = gave.shown
         if shown is not None:
             shown = msgspec.structs.replace(shown, path=_encodable(shown.path))
@@ -169,9 +169,7 @@ def _encodable(text: str) -> str:
 
 
 def _failed(call: ToolCallPart, said: str, why: str) -> ToolUse:
-    result = ToolResultPart(
-        id=call.id, name=call.name, text=_encodable(f"Error: {why}"), is_error=True
-    )
+    result = ToolResultPart()
     return ToolUse(said=_encodable(f"{said}: {why}"), result=result)
 
 

@@ -187,7 +187,11 @@ async def _kept(answering: Answering, turn: TurnWriter) -> Session | None:
     if failed is None:
         return await turn.end(is_done=True, model=answering.model, shown=answering.shown)
     if not isinstance(failed, ConflictError):  # then it is not ours to end
-        note = failed.message if isinstance(failed, AiexError) else type(failed).__name__
+        note = (
+            failed.message
+            if isinstance(failed, AiexError)
+            else f"a fault of Aiex: {type(failed).__name__}"
+        )
         with suppress(AiexError):
             await turn.end(is_done=False, note=note, shown=answering.shown)
     raise failed
