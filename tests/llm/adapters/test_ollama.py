@@ -169,7 +169,7 @@ async def test_a_result_is_sent_with_the_name_of_its_tool() -> None:
         ),
     )
     async with FakeOllama() as server:
-        await ask(server, call_of(messages=messages))
+        await ask(server, ModelCall(model="fake", messages=messages))
     sent = [(one["tool_name"], one["content"]) for one in server.bodies[0]["messages"][2:]]
     assert sent == [("ls", "two"), ("grep", "one")]
 

@@ -169,7 +169,8 @@ def _encodable(text: str) -> str:
 
 
 def _failed(call: ToolCallPart, said: str, why: str) -> ToolUse:
-    result = ToolResultPart()
+    text = _encodable(f"Error: {why}")
+    result = ToolResultPart(id=call.id, text=text, is_error=True)
     return ToolUse(said=_encodable(f"{said}: {why}"), result=result)
 
 
