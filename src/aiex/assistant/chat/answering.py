@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Final
 
+from msgspec.structs import replace
+
 from aiex.assistant.chat.tools import TOOLS, ReadTools, ToolUse
 from aiex.assistant.chat.writing import TurnWriter
 from aiex.assistant.models import Asked, Chosen, Models, piece_of
@@ -18,6 +20,7 @@ from aiex.core import (
     Notice,
     RefusalPart,
     ShownContext,
+    Text,
     Tool,
     ToolCallPart,
     Turn,
@@ -128,7 +131,11 @@ class Answering:
         self._turn.say(reply.parts, usage=asked.usage)
         self.reason = asked.reason
         self.model = f"{asked.usage.provider}:{asked.usage.model}"
-        text = reply.text or "".join(p.text for p in reply.parts if isinstance(p, RefusalPart))
+        text = reply.text
+        refused = "".join(part.text for part in reply.parts if isinstance(part, RefusalPart))
+        if refused:
+            text += refused
+            await self._run.emit(Text(text=refused))
         if text.strip():
             self._texts.append(text)
         return reply
@@ -165,19 +172,13 @@ class Answering:
         self.said.append(use.said)
         await self._run.emit(Notice(text=use.said))
         if use.shown is not None:
-            text = use.result.text
-            tokens = self._models.count(text, self._chosen.model)
-            shown = use.shown
-            self.shown.append(
-                ShownContext(
-                    path=shown.path,
-                    start_line=shown.start_line,
-                    reason=shown.reason,
-                    form=shown.form,
-                    tokens=tokens,
-                )
-            )
-            self._pieces.append(
-                piece_of(shown.path, text, reason=shown.reason, tokens=tokens, form=shown.form)
-            )
+            self.show(use.shown, use.result.text)
         return use
+
+    def show(self, shown: ShownContext, text: str) -> None:
+        """Note that the model sees *text* of the project."""
+        tokens = self._models.count(text, self._chosen.model)
+        self.shown.append(replace(shown, tokens=tokens))
+        self._pieces.append(
+            piece_of(shown.path, text, reason=shown.reason, tokens=tokens, form=shown.form)
+        )

@@ -33,9 +33,11 @@ from aiex.core import (
     Finished,
     Message,
     NotFoundError,
+    Notice,
     PathRefusedError,
     Request,
     Session,
+    ShownContext,
     TextPart,
     TurnArguments,
     TurnResult,
@@ -48,6 +50,9 @@ from aiex.runtime import Clock
 __all__ = ["Chat"]
 
 _CONVENTIONS: Final = "AGENTS.md"
+_CONVENTIONS_SHOWN: Final = ShownContext(
+    path=_CONVENTIONS, start_line=1, reason="the project's conventions", form="whole"
+)
 _MOST_CONVENTIONS: Final = 32 * 1024  # bytes
 _LONGEST_TITLE: Final = 80
 _LAST_WAIT: Final = 5.0  # seconds that the end of a turn may take when the request is stopped
@@ -94,7 +99,12 @@ class Chat:
         read = await self._keep(TurnArguments(action="read", wanted=wanted), request)
         run = _with_model(run, None if read.session is None else read.session.model)
         chosen = await self._models.choose(run.request.options)
-        system = await self._system(request, reads=chosen.may_call_tools)
+        conventions = await self._conventions_of(run)
+        system = prompts.chat(
+            project=PurePath(request.root or "").name,
+            conventions=conventions,
+            reads=chosen.may_call_tools,
+        )
         text = prompts.attached(arguments.text, arguments.attached)
         said = Entry(message=Message(role="user", parts=(TextPart(text=text),)))
         if request.options.dry_run:
@@ -124,6 +134,8 @@ class Chat:
             past=begun.past,
             turn=turn,
         )
+        if conventions:
+            answering.show(_CONVENTIONS_SHOWN, conventions)
         forked = begun.session is not None and arguments.fork
         parent = begun.session.parent if begun.session is not None and forked else None
         told = ChatBegun(
@@ -135,18 +147,20 @@ class Chat:
         session = await _kept(answering, turn)
         return _finished(session, begun.turn, answering)
 
-    async def _system(self, request: Request, *, reads: bool) -> Message:
-        conventions = ""
-        if request.root is not None:
-            conventions = await anyio.to_thread.run_sync(self._conventions, request)
-        name = PurePath(request.root or "").name
-        return prompts.chat(project=name, conventions=conventions, reads=reads)
-
-    def _conventions(self, request: Request) -> str:
-        try:
-            lines = self._files(request).read_lines(_CONVENTIONS, limit=_MOST_CONVENTIONS)
-        except (NotFoundError, PathRefusedError):
+    async def _conventions_of(self, run: Run) -> str:
+        if run.request.root is None:
             return ""
+        try:
+            return await anyio.to_thread.run_sync(self._read_conventions, run.request)
+        except NotFoundError:
+            return ""
+        except PathRefusedError as error:
+            why = f"{_CONVENTIONS} is not shown to the model: {error.message}"
+            await run.emit(Notice(text=why, level="warning"))
+            return ""
+
+    def _read_conventions(self, request: Request) -> str:
+        lines = self._files(request).read_lines(_CONVENTIONS, limit=_MOST_CONVENTIONS)
         return lines.content.decode("utf-8", "replace")
 
     async def _estimated(
