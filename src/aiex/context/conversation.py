@@ -22,7 +22,7 @@ from aiex.core import (
 __all__ = ["FittedConversation", "conversation_of", "fit_conversation"]
 
 _NO_RESULT = "No result: the turn was broken off before it came."
-_BROKEN = "\n\n(This answer was broken off here.)"
+_BROKEN = "(This answer was broken off here.)"
 _NO_ANSWER = "(This question was not answered: the turn was broken off.)"
 _SHORTENED = "(The result of this call was left out, for lack of room. Ask again if needed.)"
 
@@ -42,8 +42,8 @@ class FittedConversation(msgspec.Struct, frozen=True, kw_only=True):
 def conversation_of(turns: Sequence[Turn], *, with_tools: bool = True) -> tuple[Message, ...]:
     """Return the messages of *turns* as any provider takes them.
 
-    Every call of a tool is followed by its result, users and the assistant take turns, and what
-    was broken off ends with a note. Thinking and what only one wire understands are left out:
+    Every call of a tool is followed by its result and has an identifier that no other has, users
+    and the assistant take turns, and what was broken off ends with a note. Thinking and what only one wire understands are left out:
     providers want them back within a turn alone, and another may answer the next one.
 
     Args:
@@ -69,8 +69,9 @@ def _without_tools(messages: Sequence[Message]) -> tuple[Message, ...]:
 def _turn(turn: Turn) -> Iterator[Message]:
     said: list[Message] = []
     waiting: dict[str, ToolCallPart] = {}
+    ids = _Ids(turn.number)
     for entry in turn.entries:
-        message = _plain(entry.message, waiting)
+        message = _plain(ids.made_unique(entry.message), waiting)
         if message is None:
             continue
         if message.role != "tool" and waiting:
@@ -90,11 +91,40 @@ def _turn(turn: Turn) -> Iterator[Message]:
     yield from said
 
 
+class _Ids:
+    """Names the calls of one turn anew: not every provider gives each a name of its own."""
+
+    def __init__(self, turn: int) -> None:
+        self._turn = turn
+        self._count = 0
+        self._names: dict[str, str] = {}
+
+    def made_unique(self, message: Message) -> Message:
+        return replace(message, parts=tuple(map(self._part, message.parts)))
+
+    def _part(self, part: Part) -> Part:
+        if isinstance(part, ToolCallPart) and part.id:
+            self._count += 1
+            self._names[part.id] = f"call_{self._turn}_{self._count}"
+            return replace(part, id=self._names[part.id])
+        if isinstance(part, ToolResultPart):
+            return replace(part, id=self._names.get(part.id, ""))
+        return part
+
+
 def _append(said: list[Message], message: Message) -> None:
     """Add *message*, to the one before it where the same one speaks on."""
     if said and said[-1].role == message.role:
-        message = replace(message, parts=(*said.pop().parts, *message.parts))
+        message = replace(message, parts=_joined(said.pop().parts, message.parts))
     said.append(message)
+
+
+def _joined(first: tuple[Part, ...], then: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return both, texts that meet as one: not every server takes a message of several."""
+    if first and then and isinstance(first[-1], TextPart) and isinstance(then[0], TextPart):
+        text = TextPart(text=f"{first[-1].text}\n\n{then[0].text}")
+        return (*first[:-1], text, *then[1:])
+    return (*first, *then)
 
 
 def _plain(message: Message, waiting: Mapping[str, ToolCallPart]) -> Message | None:
@@ -170,7 +200,7 @@ def fit_conversation(
     kept = list(messages[chosen:])
     if left_out:
         text = _left_out_note(left_out).parts
-        kept[0] = replace(kept[0], parts=(*text, *kept[0].parts))
+        kept[0] = replace(kept[0], parts=_joined(text, kept[0].parts))
     return FittedConversation(
         messages=tuple(_shortened(kept, room if left_out else budget, count)), left_out=left_out
     )
@@ -199,5 +229,5 @@ def _left_out_note(turns: int) -> Message:
     what = "1 earlier turn" if turns == 1 else f"{turns} earlier turns"
     return Message(
         role="user",
-        parts=(TextPart(text=f"({what} of this conversation left out, for lack of room.)\n\n"),),
+        parts=(TextPart(text=f"({what} of this conversation left out, for lack of room.)"),),
     )

@@ -242,7 +242,11 @@ def _encoded(arguments: msgspec.Struct) -> msgspec.Raw:
 async def _run(setup: Setup, request: Request, view: View, open_house: OpenHouse) -> int:
     gateway = await open_house(setup.loaded, setup.env, redact=setup.redact, ask=asker())
     async with gateway:
-        return await follow(gateway, request, view)
+        try:
+            return await follow(gateway, request, view)
+        except Exception as error:  # noqa: BLE001 - raised again, outside of the gateway's tasks
+            problem = error
+    raise problem
 
 
 async def follow(gateway: Gateway, request: Request, view: View) -> int:

@@ -207,5 +207,8 @@ async def _held(setup: Setup, start: Start, converse: Callable[[Talk], Awaitable
         talk = Talk(setup, gateway, start)
         try:
             return await converse(talk)
+        except Exception as error:  # noqa: BLE001 - raised again, outside of the gateway's tasks
+            problem = error
         finally:
             talk.tell_where()
+    raise problem
