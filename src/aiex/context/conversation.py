@@ -43,8 +43,9 @@ def conversation_of(turns: Sequence[Turn], *, with_tools: bool = True) -> tuple[
     """Return the messages of *turns* as any provider takes them.
 
     Every call of a tool is followed by its result and has an identifier that no other has, users
-    and the assistant take turns, and what was broken off ends with a note. Thinking and what only one wire understands are left out:
-    providers want them back within a turn alone, and another may answer the next one.
+    and the assistant take turns, and what was broken off ends with a note. Thinking and what
+    only one wire understands are left out: providers want them back within a turn alone, and
+    another may answer the next one.
 
     Args:
         turns: The turns, from the first.
