@@ -93,24 +93,25 @@ def test_what_is_no_session_is_not_imported(
 def test_a_deleted_session_is_gone(cli: Cli, session: str) -> None:
     assert cli("session", "delete", session, "--dry-run").code == 0
     assert cli("session", "show", session).code == 0
+    assert HELD in _stored(cli)
 
     assert cli("session", "delete", session).code == 0
 
     assert cli("session", "show", session).code == 2
-    assert HELD.encode() not in _stored(cli)
+    assert not _stored(cli)
 
 
-def _stored(cli: Cli) -> bytes:
+def _stored(cli: Cli) -> str:
     """Return all that the table of turns holds."""
     import sqlite3
 
     (store,) = Path(cli.env["HOME"]).rglob("aiex.db")
-    with sqlite3.connect(store) as connection:
-        rows = connection.execute(
-            "SELECT value FROM record WHERE table_name = 'ai_context_turn'"
-        ).fetchall()
+    connection = sqlite3.connect(store)
+    names = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE '%ai_context_turn'")
+    ((table,),) = names.fetchall()
+    rows = connection.execute(f"SELECT value FROM {table} WHERE value IS NOT NULL").fetchall()
     connection.close()
-    return b"".join(row[0] if isinstance(row[0], bytes) else row[0].encode() for row in rows)
+    return "".join(row[0] for row in rows)
 
 
 def test_a_session_is_shown_to_be_read(cli: Cli, session: str) -> None:
