@@ -6,7 +6,9 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
+import termios
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -27,6 +29,7 @@ class Screen:
 
     def __init__(self, cli: Cli, *words: str, **env: str) -> None:
         self._leader, follower = pty.openpty()
+        termios.tcsetwinsize(follower, (40, 100))
         self.process = subprocess.Popen(
             cli.argv("chat", *words),
             cwd=cli.project,
@@ -76,7 +79,7 @@ def screen(cli: Cli) -> Iterator[Callable[..., Screen]]:
     def make(*words: str, **env: str) -> Screen:
         screens.append(Screen(cli, *words, **env))
         screens[-1].until("Ctrl-D leaves")
-        screens[-1].until("> ")
+        screens[-1].until(">")
         return screens[-1]
 
     yield make
@@ -97,10 +100,10 @@ def test_what_is_typed_is_answered_in_one_session(
 
     at.type("first?\r")
     at.until("It adds up.")
-    at.until("> ")
+    at.until(">")
     at.type("one line\\\ranother\x1b\ra third\r")
     at.until("Two.")
-    at.until("> ")
+    at.until(">")
 
     assert at.leave() == 0
     turns = shown(cli, session_in(at.shown))["turns"]
@@ -122,11 +125,11 @@ def test_slash_commands_are_for_the_prompt(
     ):
         at.type(f"{typed}\r")
         at.until(says)
-        at.until("> ")
+        at.until(">")
     assert not fake.bodies
     at.type("first?\r")
     at.until("One.")
-    at.until("> ")
+    at.until(">")
     for typed, says in (
         ("/cost", "1 calls"),
         ("/context", "turns of this session: 1"),
@@ -135,16 +138,16 @@ def test_slash_commands_are_for_the_prompt(
     ):
         at.type(f"{typed}\r")
         at.until(says)
-        at.until("> ")
+        at.until(">")
     at.type("second?\r")
     at.until("One.")
-    at.until("> ")
+    at.until(">")
     at.type("/new\r")
     copy = session_in(at.until("a new session begins"))
-    at.until("> ")
+    at.until(">")
     at.type("third?\r")
     at.until("One.")
-    at.until("> ")
+    at.until(">")
     at.type("/exit\r")
 
     assert at.ended() == 0
@@ -165,15 +168,15 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(
         at = screen()
         at.type("first?\r")
         at.until("Half")
-        at.type("\x03")
+        at.process.send_signal(signal.SIGINT)  # what the terminal makes of the key
         at.until("error:")
-        at.until("> ")
+        at.until(">")
         upstream.scenarios["gpt-5.4-mini"] = Scenario(says=(Say(("So.",)),))
         at.type("second?\r")
         at.until("So.")
-        at.until("> ")
+        at.until(">")
         at.type("half a line\x03")
-        at.until("> ")
+        at.until(">")
         assert at.leave() == 0
         assert not upstream.violations
 
@@ -189,7 +192,7 @@ def test_what_was_typed_before_is_remembered_for_its_user_alone(
     at = screen(AIEX_STATE_DIRECTORY=str(cli.project.parent / "state"))
     at.type("first?\r")
     at.until("One.")
-    at.until("> ")
+    at.until(">")
     assert at.leave() == 0
 
     again = screen(AIEX_STATE_DIRECTORY=str(cli.project.parent / "state"))
@@ -197,7 +200,7 @@ def test_what_was_typed_before_is_remembered_for_its_user_alone(
     again.until("first?")
     again.type("\r")
     again.until("One.")
-    again.until("> ")
+    again.until(">")
 
     assert again.leave() == 0
     assert [body["messages"][-1]["content"] for body in fake.bodies] == ["first?", "first?"]
@@ -213,6 +216,6 @@ def test_without_colour_words_come_as_they_are(
 
     at.type("first?\r")
     at.until("It **adds** up.")
-    at.until("> ")
+    at.until(">")
 
     assert at.leave() == 0
