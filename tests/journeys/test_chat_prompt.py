@@ -176,6 +176,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(
         at.until("So.")
         at.until(">")
         at.type("half a line\x03")
+        at.until("Ctrl-D leaves")
         at.until(">")
         assert at.leave() == 0
         assert not upstream.violations

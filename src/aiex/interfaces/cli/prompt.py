@@ -28,6 +28,7 @@ async def at_prompt(setup: Setup, talk: Talk) -> int:
         try:
             text = await typed.prompt_async("> ")
         except KeyboardInterrupt:
+            console.note("Ctrl-D leaves", "dim")
             continue
         except EOFError:
             return 0
