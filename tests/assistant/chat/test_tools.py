@@ -56,7 +56,7 @@ async def test_a_long_file_comes_in_parts_that_say_where_the_next_begins(
     assert "lines 1 to 400 of 1000" in many.result.text
     assert len(wide.result.text) < 40_000
     assert "(more from line 7 on)" in wide.result.text
-    assert "  1000  line 1000" in last.result.text
+    assert " 1000  line 1000" in last.result.text
     assert "more from" not in last.result.text
 
 
@@ -109,14 +109,16 @@ async def test_a_folder_is_listed_without_what_is_ignored(
     assert "out.log" not in listed.result.text
 
 
-async def test_a_name_that_is_no_utf_8_can_be_told(use: Callable[..., Any], root: Path) -> None:
+async def test_what_is_not_listed_is_told_of(use: Callable[..., Any], root: Path) -> None:
+    (root / "empty").mkdir()
     path = os.fsencode(root) + b"/\xff.py"
     await anyio.to_thread.run_sync(lambda: os.close(os.open(path, os.O_CREAT)))
 
     listed = await use("list_files", folder=".")
 
-    assert "udcff" in listed.result.text
+    assert "(not listed: " in listed.result.text
     listed.result.text.encode()
+    assert (await use("list_files", folder="empty")).result.text == "empty is empty"
 
 
 async def test_what_is_no_text_is_not_shown(use: Callable[..., Any], root: Path) -> None:

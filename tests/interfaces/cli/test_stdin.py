@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aiex.core import UsageError
-from aiex.interfaces.cli.stdin import is_terminal, piped_text, read_stdin
+from aiex.interfaces.cli.stdin import Lines, is_terminal, piped_text, read_stdin
 
 Pipe = Callable[[bytes], None]
 
@@ -82,3 +82,19 @@ def test_a_closed_standard_input_has_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
     assert piped_text() is None
     assert is_terminal()
+
+
+@pytest.mark.anyio
+async def test_lines_come_one_by_one_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
+    content = "one\r\n\nzwei \u00fc\nlast".encode()
+    reads, writes = os.pipe()
+    os.write(writes, content)
+    os.close(writes)
+    (tmp_path / "lines").write_bytes(content)
+    handles = [reads, os.open(tmp_path / "lines", os.O_RDONLY)]
+
+    for handle in handles:
+        lines = Lines(handle)
+        found = [await lines.next() for _ in range(5)]
+        os.close(handle)
+        assert found == ["one", "", "zwei \u00fc", "last", None]

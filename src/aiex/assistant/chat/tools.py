@@ -133,7 +133,8 @@ class ReadTools:
         shown = names[:_MOST_NAMES]
         if len(names) > len(shown):
             shown.append(f"({len(names) - len(shown)} more)")
-        return _Gave(text="\n".join(shown) or f"{found.path} is empty")
+        shown += [f"(not listed: {note.what}: {note.reason})" for note in found.left_out]
+        return _Gave(text="\n".join(shown) or f"{asked.folder} is empty")
 
     async def _search(self, asked: _Search, request: Request) -> _Gave:
         found = await self._searcher.search(asked.query, request, most=_MOST_PLACES)
