@@ -76,7 +76,7 @@ def _turn(turn: Turn) -> Iterator[Message]:
         if message is None:
             continue
         if message.role != "tool" and waiting:
-            said.append(_missing(waiting))
+            _append(said, _missing(waiting))
         for part in message.parts:
             if isinstance(part, ToolResultPart):
                 waiting.pop(part.id, None)
@@ -84,7 +84,7 @@ def _turn(turn: Turn) -> Iterator[Message]:
                 waiting[part.id] = part
         _append(said, message)
     if waiting:
-        said.append(_missing(waiting))
+        _append(said, _missing(waiting))
     if said and said[-1].role == "user":
         _append(said, _note(_NO_ANSWER))
     elif said and (said[-1].role == "tool" or turn.state != "done"):

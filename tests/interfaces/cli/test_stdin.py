@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from aiex.core import UsageError
@@ -87,13 +88,15 @@ def test_a_closed_standard_input_has_nothing(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.anyio
 async def test_lines_come_one_by_one_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
     content = "one\r\n\nzwei \u00fc\nlast".encode()
-    reads, writes = os.pipe()
-    os.write(writes, content)
-    os.close(writes)
-    (tmp_path / "lines").write_bytes(content)
-    handles = [reads, os.open(tmp_path / "lines", os.O_RDONLY)]
 
-    for handle in handles:
+    def opened() -> list[int]:
+        reads, writes = os.pipe()
+        os.write(writes, content)
+        os.close(writes)
+        (tmp_path / "lines").write_bytes(content)
+        return [reads, os.open(tmp_path / "lines", os.O_RDONLY)]
+
+    for handle in await anyio.to_thread.run_sync(opened):
         lines = Lines(handle)
         found = [await lines.next() for _ in range(5)]
         os.close(handle)

@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 
 import anyio
+import anyio.to_thread
 
 from aiex.core import UsageError
 
@@ -54,7 +55,7 @@ class Lines:
     async def _read(self) -> bytes:
         with suppress(PermissionError):  # of a regular file, which never lets wait
             await anyio.wait_readable(self._handle)
-        return os.read(self._handle, _BLOCK)
+        return await anyio.to_thread.run_sync(os.read, self._handle, _BLOCK)
 
 
 def read_stdin() -> str:
