@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from aiex.core import StoreError
 
 __all__ = ["Writers"]
 
+_OLD = 24 * 3600.0  # seconds
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 
 
@@ -44,11 +46,20 @@ class Writers:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._handle = os.open(self._directory / self.name, flags, 0o600)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._clear_away()
         except OSError as error:
             raise StoreError(
                 f"{self._directory} cannot be written: {error.strerror}.",
                 hint="Check free space and rights of this directory.",
             ) from error
+
+    def _clear_away(self) -> None:
+        """Remove the locks of processes that died long ago, whose leases have run out since."""
+        with os.scandir(self._directory) as found:
+            old = [e.name for e in found if e.stat().st_mtime < time.time() - _OLD]
+        for name in old:
+            if self.is_gone(name):
+                self.forget(name)
 
     def close(self) -> None:
         """Let go of the lock."""

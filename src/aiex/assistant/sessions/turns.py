@@ -245,6 +245,7 @@ class TurnVerb:
 
     name = "turn"
     arguments_type = TurnArguments
+    is_quiet = True
 
     def __init__(self, desk: TurnDesk) -> None:
         self._desk = desk
