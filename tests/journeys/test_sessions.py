@@ -303,7 +303,7 @@ def test_a_client_that_is_killed_leaves_its_words_at_the_server(
 def test_sessions_are_had_from_the_api_of_a_server_too(users: Users, server: Serving) -> None:
     ann, bea = users("ann"), users("bea")
     token = ann.env["AIEX_TOKEN"]
-    session = session_of(ann("chat", "What is in it?"))
+    session = session_of(ann("chat", f"Is {SECRET} in it?"))
 
     (listed,) = users.ask(token, "GET", "/sessions?most=5")["sessions"]
     document = users.ask(token, "GET", f"/sessions/{session}/export")["document"]
@@ -312,6 +312,8 @@ def test_sessions_are_had_from_the_api_of_a_server_too(users: Users, server: Ser
     users.ask(token, "POST", f"/sessions/{session}/handoff", {"user": "bea"})
 
     assert listed["id"] == session
+    assert SECRET not in json.dumps(document)
+    assert "Is [redacted] in it?" in json.dumps(document)
     assert made["id"] != session
     readable = users.ask(bea.env["AIEX_TOKEN"], "GET", f"/sessions/{made['id']}")
     assert readable["turns"]
