@@ -254,3 +254,24 @@ async def test_a_reader_that_asks_for_more_than_there_is_gets_nothing_and_an_end
         await all_of(door.run(request()))
 
         assert await all_of(door.attach("r1", after=99)) == []
+
+
+async def test_a_quiet_verb_pushes_nothing_out_of_memory() -> None:
+    loud = Teller()
+    quiet = Teller()
+    quiet.is_quiet = True  # type: ignore[attr-defined]
+    both = LocalGateway(
+        {"tell": lambda: loud, "hum": lambda: quiet},
+        clock=SystemClock(),
+        store=NoStore(),
+        kept=2,
+    )
+    async with both:
+        await all_of(both.run(request(id_="r1")))
+        for number in range(5):
+            asked = msgspec.structs.replace(request(id_=f"q{number}"), verb="hum")
+            events = await all_of(both.run(asked))
+            assert events[-1].body == DONE
+        assert [state.id for state in await both.request_states()] == ["r1"]
+        with pytest.raises(NotFoundError):
+            await both.request_state("q4")

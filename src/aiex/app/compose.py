@@ -24,7 +24,7 @@ import anyio.to_thread
 from aiex.app.config import Loaded, user_file_or_none
 from aiex.app.keys import Ask, KeySource, variables_of
 from aiex.app.masking import redactor_of
-from aiex.app.node import TOKEN, NodeClient, node_models, node_of
+from aiex.app.node import TOKEN, NodeClient, node_models, node_of, node_turns
 from aiex.app.places import Places, further_roots, places_of, sealed_file
 from aiex.app.services import HouseServices
 from aiex.app.settings import Settings
@@ -39,10 +39,20 @@ from aiex.context import (
     DigestCache,
     GatewayKeys,
     Interactions,
+    Sessions,
     Shown,
     TokenFactors,
+    Writers,
 )
-from aiex.core import Actor, Redactor, Request, StoreError, TokenFactor, logins_in
+from aiex.core import (
+    Actor,
+    Entropy,
+    Redactor,
+    Request,
+    StoreError,
+    TokenFactor,
+    logins_in,
+)
 from aiex.gateway.admission import Admission, Authenticator, OwnMachine
 from aiex.gateway.local import LocalGateway
 from aiex.gateway.operations import StoreInfo
@@ -63,6 +73,7 @@ if TYPE_CHECKING:
     from aiex.app.limits import HouseLimits
     from aiex.app.telemetry import Telemetry
     from aiex.assistant.models import Models
+    from aiex.assistant.sessions.ports import AsksTurn
     from aiex.llm import (
         CallSink,
         Coordinator,
@@ -144,6 +155,7 @@ class House:
             fsync=self.settings.state.fsync,
         )
         self.services = HouseServices(self.store, clock=self.clock, redact=self.redact)
+        self.writers = Writers(self.places.writers, name=self.services.owner)
 
     async def open(self, *, needs_store: bool = True) -> AsyncExitStack:
         """Open the store and what writes to it; the stack closes everything again.
@@ -186,6 +198,7 @@ class House:
             # Closed first: adapters, then their servers, what records calls, the store.
             opened.push_async_callback(self._close_models)
             opened.push_async_callback(self._close_files)
+            opened.push_async_callback(anyio.to_thread.run_sync, self.writers.close)
             return opened.pop_all()
 
     def _telemetry(self, address: str) -> Telemetry:
@@ -386,6 +399,18 @@ class House:
     def gateway_keys(self) -> GatewayKeys:
         """Return the stored keys of the gateway."""
         return GatewayKeys(self.store, pepper=self.places.pepper)
+
+    def sessions(self) -> Sessions:
+        """Return the stored sessions."""
+        return Sessions(self.store, clock=self.clock, writers=self.writers)
+
+    def turns(self) -> AsksTurn:
+        """Return what keeps sessions for who answers in them."""
+        from aiex.assistant.sessions.turns import TurnDesk
+
+        if self.node is not None:
+            return node_turns(self, self.node)
+        return TurnDesk(self.sessions(), clock=self.clock, entropy=Entropy())
 
     def changes(self) -> Changes:
         """Return the stored proposals."""

@@ -16,10 +16,19 @@ from aiex.gateway.local import LocalGateway
 
 if TYPE_CHECKING:
     from aiex.app.compose import House
+    from aiex.assistant.sessions.node import NodeTurns
     from aiex.gateway.remote import RemoteGateway
     from aiex.llm.node import NodeModels
 
-__all__ = ["CA_FILE", "SERVER", "TOKEN", "NodeClient", "node_models", "node_of"]
+__all__ = [
+    "CA_FILE",
+    "SERVER",
+    "TOKEN",
+    "NodeClient",
+    "node_models",
+    "node_of",
+    "node_turns",
+]
 
 SERVER: Final = "AIEX_SERVER"
 """Variable with the addresses of a node, tried in turn."""
@@ -33,6 +42,7 @@ CA_FILE: Final = "AIEX_CA_FILE"
 _THERE: Final = {
     "key": None,
     "budget": None,
+    "session": None,
     "model": frozenset({"list", "pull", "test"}),
 }
 """Verbs that are the node's, and of one of them which actions; the others work on files here."""
@@ -88,6 +98,13 @@ def node_models(house: House, node: RemoteGateway) -> NodeModels:
         counter=house.counter(),
         clock=house.clock,
     )
+
+
+def node_turns(house: House, node: RemoteGateway) -> NodeTurns:
+    """Return what keeps the node's sessions for the verbs that run here."""
+    from aiex.assistant.sessions.node import NodeTurns
+
+    return NodeTurns(node.run, is_loopback=node.is_loopback, clock=house.clock)
 
 
 class NodeClient:

@@ -33,6 +33,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         token: File of the token that this machine's own clients show the server.
         pepper: Secret that the keys of the gateway are proved with.
         index: Folder of the indexes of projects, which can be built anew.
+        writers: Folder of the locks of processes that answer in sessions.
         prices: Price table that `model update` derived; the shipped one counts without it.
     """
 
@@ -47,6 +48,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     token: Path
     pepper: Path
     index: Path
+    writers: Path
     prices: Path
 
 
@@ -81,6 +83,7 @@ def places_of(settings: StateSettings) -> Places:
         token=state / "server.token",
         pepper=state / "gateway.pepper",
         index=index,
+        writers=state / "writers",
         prices=state / "prices.json",
     )
 

@@ -31,11 +31,13 @@ class HouseServices:
         presence: Says that this process lives.
         bulletin: Publishes events.
         records: Keeps requests for other processes.
+        owner: Name of this process, that no other has.
     """
 
     def __init__(self, store: Store, *, clock: Clock, redact: Redactor) -> None:
         owner = new_id("proc", now=clock.now(), entropy=secrets.token_bytes(10))
         node = platform.node()
+        self.owner = owner
         self.presence = Presence(
             store, clock=clock, entropy=secrets.token_bytes, owner=owner, node=node
         )

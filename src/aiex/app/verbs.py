@@ -39,6 +39,7 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "create_module": _create_module,
         "create_project": _create_project,
         "change": _change,
+        "chat": _chat,
     }
     openers = {name: partial(_Recovering, make, house) for name, make in made.items()}
     return {
@@ -50,6 +51,8 @@ def openers(house: House) -> Mapping[str, Callable[[], Verb[Any] | StreamVerb[An
         "sandbox": partial(_sandbox, house),
         "key": partial(_key, house),
         "budget": partial(_budget, house),
+        "session": partial(_session, house),
+        "turn": partial(_turn, house),
     }
 
 
@@ -202,6 +205,46 @@ def _change(house: House) -> Verb[Any]:
     from aiex.assistant.change import ChangeVerb
 
     return ChangeVerb(_proposals(house))
+
+
+def _chat(house: House) -> Verb[Any]:
+    from aiex.assistant.chat.search import IndexSearch, LineSearch
+    from aiex.assistant.chat.tools import ReadTools
+    from aiex.assistant.chat.verb import Chat
+    from aiex.assistant.summaries import Summaries
+
+    models = house.models()
+    search = IndexSearch(_indexer(house), LineSearch(house.files))
+    return Chat(
+        models=models,
+        summaries=Summaries(models, house.cache(), redact=house.redact),
+        files=house.files,
+        tools=ReadTools(house.files, search),
+        keep=house.turns(),
+        writer=house.services.owner,
+        clock=house.clock,
+    )
+
+
+def _session(house: House) -> StreamVerb[Any]:
+    from aiex.assistant.sessions.verb import SessionVerb
+
+    async def users() -> set[str]:
+        return {key.user for key in await house.gateway_keys().list() if key.revoked is None}
+
+    return SessionVerb(
+        house.sessions(),
+        clock=house.clock,
+        entropy=Entropy(),
+        redact=house.redact,
+        users=users,
+    )
+
+
+def _turn(house: House) -> StreamVerb[Any]:
+    from aiex.assistant.sessions.turns import TurnDesk, TurnVerb
+
+    return TurnVerb(TurnDesk(house.sessions(), clock=house.clock, entropy=Entropy()))
 
 
 def doctor_of(house: House, store: StoreInfo) -> Verb[Any]:

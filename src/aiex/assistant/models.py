@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,17 +28,18 @@ from aiex.core import (
     ReasoningDelta,
     ReasoningText,
     RefusalDelta,
-    RefusalPart,
     Restarted,
     RunOptions,
     StoreError,
     Text,
     TextDelta,
     TextPart,
+    Tool,
     UsageTotal,
 )
-from aiex.llm import Coordinator, Endpoint, Estimate, total_of
+from aiex.llm import CallEvent, Coordinator, Endpoint, Estimate, total_of
 from aiex.runtime import Clock
+from aiex.wires import ReplyBuilder
 
 if TYPE_CHECKING:
     from aiex.llm.node import NodeModels
@@ -74,6 +76,11 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
         return min(output_tokens, self._window // 2)
 
     @property
+    def may_call_tools(self) -> bool:
+        """Whether one of them takes tools, or it is not known that none does."""
+        return any(not e.capabilities or "tools" in e.capabilities for e in self.endpoints)
+
+    @property
     def _window(self) -> int:
         return min(e.context_tokens or _UNKNOWN_WINDOW for e in self.endpoints)
 
@@ -88,6 +95,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         estimates: What it would cost at each endpoint, for a dry run.
         first_token: Seconds from the call to the first piece of the reply; `None` if none came.
         speaking: Seconds from there to its end.
+        call_id: Record of the call that was answered; empty without one.
     """
 
     reply: ModelReply | None
@@ -96,6 +104,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     estimates: tuple[Estimate, ...] = ()
     first_token: float | None = None
     speaking: float = 0.0
+    call_id: str = ""
+
+
+def _hear_nothing(event: CallEvent, /) -> None:
+    del event
 
 
 class Models:
@@ -123,6 +136,11 @@ class Models:
         """
         return Chosen(endpoints=tuple(await self._coordinator.providers.choose(options)))
 
+    def count_all(self, messages: Sequence[Message], tools: Sequence[Tool], model: str) -> int:
+        """Return the estimated tokens of *messages* and *tools*."""
+        call = ModelCall(model=model, messages=tuple(messages), tools=tuple(tools))
+        return self._coordinator.counter.call(call)
+
     def count(self, text: str, model: str) -> int:
         """Return the estimated tokens of *text*."""
         return self._coordinator.counter.text(text, model)
@@ -141,6 +159,9 @@ class Models:
         pieces: Sequence[ShownPiece] = (),
         left_out: Sequence[LeftOut] = (),
         streams: bool = True,
+        tools: Sequence[Tool] = (),
+        tool_choice: str | None = None,
+        hear: Callable[[CallEvent], None] = _hear_nothing,
     ) -> Asked:
         """Send *messages* and return the reply, emitting it as it comes.
 
@@ -154,6 +175,9 @@ class Models:
             pieces: What of the project the messages show.
             left_out: What did not fit.
             streams: Whether the words are for the user to read as they come.
+            tools: What the model may call.
+            tool_choice: As in `ModelCall`.
+            hear: Told of everything that happens, before the user is.
 
         Raises:
             AiexError: Nobody answered, or not to the end.
@@ -163,6 +187,8 @@ class Models:
         call = ModelCall(
             model=chosen.model,
             messages=tuple(messages),
+            tools=tuple(tools),
+            tool_choice=tool_choice,
             max_output_tokens=longest,
             seed=request.options.seed,
         )
@@ -182,6 +208,7 @@ class Models:
         async with aclosing(stream) as events:
             async for event in events:
                 heard.take(event)
+                hear(event)
                 if isinstance(event, ModelChosen):  # before anything is sent
                     await self._keep_shown(request.id, event, pieces, left_out)
                 if isinstance(event, Progress | ModelChosen | Restarted | ModelEnded):
@@ -207,6 +234,7 @@ class Models:
             reason=heard.finish.reason,
             first_token=heard.first_token,
             speaking=heard.speaking,
+            call_id=heard.call_id,
         )
 
     async def _keep_shown(
@@ -243,41 +271,36 @@ class _Heard:
         self.ended: list[ModelEnded] = []
         self.finish = Finish(reason="unknown")
         self.length = 0
-        self._text: list[str] = []
-        self._refusal: list[str] = []
+        self.call_id = ""
+        self._reply = ReplyBuilder()
 
-    def take(self, event: object) -> None:
+    def take(self, event: CallEvent) -> None:
         match event:
             case ModelChosen():
                 self.attempts = event.attempt
+                self.call_id = event.call_id
                 self._asked_at, self._begun_at = self._clock.monotonic(), None
             case TextDelta() | RefusalDelta() | ReasoningDelta() if self._begun_at is None:
                 self._begun_at = self._clock.monotonic()
                 self.first_token = self._begun_at - self._asked_at
         match event:
             case Restarted():
-                self._text.clear()
-                self._refusal.clear()
+                self._reply = ReplyBuilder()
                 self.length = 0
-            case TextDelta():
-                self._text.append(event.text)
-                self.length += len(event.text)
-            case RefusalDelta():
-                self._refusal.append(event.text)
             case Finish():
                 self.finish = event
                 if self._begun_at is not None:
                     self.speaking = self._clock.monotonic() - self._begun_at
             case ModelEnded():
                 self.ended.append(event)
+            case Progress() | ModelChosen():
+                pass
+            case _:
+                self._reply.add(event)
+                self.length += len(event.text) if isinstance(event, TextDelta) else 0
 
     def parts(self) -> tuple[Part, ...]:
-        parts: list[Part] = []
-        if self._text:
-            parts.append(TextPart(text="".join(self._text)))
-        if self._refusal:
-            parts.append(RefusalPart(text="".join(self._refusal)))
-        return tuple(parts)
+        return self._reply.parts()
 
 
 def piece_of(path: str, text: str, *, reason: str, tokens: int, form: str) -> ShownPiece:
@@ -300,15 +323,7 @@ def cost_of(estimate: Estimate) -> CostEstimate:
 
 def sum_of(totals: Sequence[UsageTotal]) -> UsageTotal:
     """Return what several questions used together; the last one names who answered."""
-    costs = [total.cost_usd_micros for total in totals]
-    last = totals[-1]
-    return msgspec.structs.replace(
-        last,
-        calls=sum(total.calls for total in totals),
-        input_tokens=sum(total.input_tokens for total in totals),
-        output_tokens=sum(total.output_tokens for total in totals),
-        cost_usd_micros=None if None in costs else sum(c for c in costs if c is not None),
-    )
+    return reduce(UsageTotal.plus, totals)
 
 
 def _as_text(messages: Sequence[Message]) -> str:

@@ -42,7 +42,11 @@ class Verb(Protocol[A]):
 
 @runtime_checkable
 class StreamVerb(Protocol[A]):
-    """A verb that gives its events as it goes: for answers whose every piece must be cheap."""
+    """A verb that gives its events as it goes: for answers whose every piece must be cheap.
+
+    One with an `is_quiet` that is true is not told of, and not remembered once it has ended: what
+    asks for it many times a second is itself part of a request.
+    """
 
     @property
     def name(self) -> str:

@@ -40,6 +40,9 @@ from aiex.context.compress.items import (
 from aiex.context.compress.turns import (
     Chunk,
 )
+from aiex.context.conversation import (
+    conversation_of,
+)
 from aiex.context.gateway_keys import (
     GatewayKey,
     GatewayKeys,
@@ -76,6 +79,11 @@ from aiex.context.select import (
     Selection,
     Selector,
 )
+from aiex.context.sessions import (
+    LEASE_SECONDS,
+    BegunTurn,
+    Sessions,
+)
 from aiex.context.shown import (
     Shown,
     ShownContext,
@@ -87,10 +95,15 @@ from aiex.context.store import (
 from aiex.context.token_factors import (
     TokenFactors,
 )
+from aiex.context.writers import (
+    Writers,
+)
 
 __all__ = [
+    "LEASE_SECONDS",
     "TABLES",
     "AnalysisCache",
+    "BegunTurn",
     "BlobFiles",
     "Budget",
     "Budgets",
@@ -121,13 +134,16 @@ __all__ = [
     "Reference",
     "Selection",
     "Selector",
+    "Sessions",
     "Shown",
     "ShownContext",
     "ShownItem",
     "ShownPiece",
     "SymbolIndex",
     "TokenFactors",
+    "Writers",
     "change_id",
+    "conversation_of",
     "fit",
     "fit_conversation",
     "forms_of",

@@ -6,6 +6,8 @@ from aiex.cluster import Index, TableSpec
 
 __all__ = [
     "AI_CONTEXT",
+    "AI_CONTEXT_SESSION",
+    "AI_CONTEXT_TURN",
     "BUDGET",
     "CHANGE",
     "CODE_ANALYSIS_CACHE",
@@ -24,6 +26,16 @@ AI_CONTEXT = TableSpec(
     max_age=90 * _DAY,
 )
 """What was shown to a model and why; see `shown`."""
+
+AI_CONTEXT_SESSION = TableSpec(
+    name="ai_context_session",
+    indexes=(Index(name="updated", field="updated_us"),),
+)
+"""Sessions, without what is said in them; see `sessions`."""
+
+AI_CONTEXT_TURN = TableSpec(name="ai_context_turn")
+"""The turns of sessions and what is said in them; see `sessions`. Unlike what a single call was
+shown, they are kept until their session is deleted."""
 
 CODE_ANALYSIS_CACHE = TableSpec(
     name="code_analysis_cache",
@@ -62,6 +74,8 @@ TOKEN_FACTOR = TableSpec(name="token_factor", replicated=False, max_records=500)
 
 TABLES: tuple[TableSpec, ...] = (
     AI_CONTEXT,
+    AI_CONTEXT_SESSION,
+    AI_CONTEXT_TURN,
     CODE_ANALYSIS_CACHE,
     LLM_INTERACTION,
     CHANGE,

@@ -9,6 +9,8 @@ import msgspec
 from aiex.core.audit import AuditQuery
 from aiex.core.findings import Severity
 from aiex.core.messages import ModelCall
+from aiex.core.results_explain import ShownContext
+from aiex.core.sessions import Entry, SessionDocument
 from aiex.core.types import PrincipalRole, When
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "AuditArguments",
     "BudgetArguments",
     "ChangeArguments",
+    "ChatArguments",
     "CompleteArguments",
     "ContextArguments",
     "CreateModuleArguments",
@@ -25,6 +28,9 @@ __all__ = [
     "KeyArguments",
     "ModelArguments",
     "SandboxArguments",
+    "SessionArguments",
+    "TurnArguments",
+    "WantedSession",
 ]
 
 
@@ -293,3 +299,112 @@ class BudgetArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     by: Literal["provider", "model", "user", "team", "key", "day"] = "provider"
     since: When | None = None
     until: When | None = None
+
+
+class WantedSession(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which session a turn belongs to.
+
+    Attributes:
+        id: Identifier, or a beginning of it that only one has; empty for a new session.
+        latest: Whether the newest session of *project* is meant, where *id* is empty.
+        fork: Whether a copy of it is meant, which is made.
+        after: Number of its last turn as the writer knows it; `None` for whatever it is.
+        project: Identifier of the project.
+        root: Absolute path of its root on the caller's machine; empty without one.
+        model: Model that is named from now on; `None` to leave that as it is.
+    """
+
+    id: str = ""
+    latest: bool = False
+    fork: bool = False
+    after: int | None = None
+    project: str = ""
+    root: str = ""
+    model: str | None = None
+
+
+class ChatArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is said next, and in which session.
+
+    Attributes:
+        text: What the user says.
+        attached: Text that goes with it, from standard input; `None` without.
+        session: Identifier, or a beginning of it that only one has; empty for a new session.
+        latest: Whether the newest session of the project is meant, where *session* is empty.
+        fork: Whether to go on in a copy.
+        after: Number of the last turn that the user has seen; `None` for whatever it is. A
+            session that has more by now is not gone on with.
+    """
+
+    text: str
+    attached: str | None = None
+    session: str = ""
+    latest: bool = False
+    fork: bool = False
+    after: int | None = None
+
+
+class SessionArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to do with sessions.
+
+    Attributes:
+        action: `list` them, `show` or `export` one, `import` one, `delete` one, `share` it with
+            another user, or hand it off to them.
+        id: Identifier, or a beginning of it that only one has; empty for `list` and `import`.
+        user: Who it is shared with or handed off to.
+        remove: Whether `share` takes the right to read back.
+        everybody: Whether `list` names everybody's, which takes the role admin.
+        project: Project whose sessions are listed; `None` for all.
+        most: Most sessions that are listed.
+        document: What is imported; `None` elsewhere.
+    """
+
+    action: Literal["list", "show", "export", "import", "delete", "share", "handoff"]
+    id: str = ""
+    user: str = ""
+    remove: bool = False
+    everybody: bool = False
+    project: str | None = None
+    most: int = 50
+    document: SessionDocument | None = None
+
+
+class TurnArguments(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a process that answers in a session asks of what keeps it.
+
+    Attributes:
+        action: `read` the session, `begin` a turn in it, `write` what was said by now, `renew`
+            the right to write, or `end` the turn.
+        writer: Name of the process, the same for all that it writes.
+        wanted: The session, for `read` and `begin`.
+        request_id: Request that is answered, for `begin`.
+        interface: Door that it came through, for `begin`.
+        title: Title of the session if it is a new one.
+        session: Identifier of the session, whole, for the others.
+        turn: Number of the turn, for the others.
+        revision: Revision of the turn, for the others.
+        token: Fencing token of the turn, for the others.
+        first: Place of the first of *entries* in the turn.
+        entries: Messages that are new or longer by now; for `begin`, the user's.
+        is_done: Whether the turn is answered when it ends; else it is broken off.
+        note: Why it was broken off.
+        model: Who answered, as `provider:model`.
+        shown: What of the project the model was shown.
+    """
+
+    action: Literal["read", "begin", "write", "renew", "end"]
+    writer: str = ""
+    wanted: WantedSession = WantedSession()
+    request_id: str = ""
+    interface: str = ""
+    title: str = ""
+    session: str = ""
+    turn: int = 0
+    revision: int = 0
+    token: int = 0
+    first: int = 0
+    entries: tuple[Entry, ...] = ()
+    is_done: bool = False
+    note: str = ""
+    model: str | None = None
+    shown: tuple[ShownContext, ...] = ()

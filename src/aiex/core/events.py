@@ -192,6 +192,23 @@ class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None = None
     model: str | None = None
 
+    def plus(self, later: UsageTotal) -> UsageTotal:
+        """Return what this and *later* used together; the last one that called names who answered.
+
+        Example:
+            >>> UsageTotal(calls=1, cost_usd_micros=5).plus(UsageTotal()).cost_usd_micros
+            5
+        """
+        costs = (self.cost_usd_micros, later.cost_usd_micros)
+        last = later if later.calls else self
+        return msgspec.structs.replace(
+            last,
+            calls=self.calls + later.calls,
+            input_tokens=self.input_tokens + later.input_tokens,
+            output_tokens=self.output_tokens + later.output_tokens,
+            cost_usd_micros=None if None in costs else sum(c for c in costs if c is not None),
+        )
+
 
 class ChangeSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A stored proposal, as the envelope names it.

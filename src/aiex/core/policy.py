@@ -38,6 +38,7 @@ _VIEWER: Final = frozenset(
         *("doctor", "sandbox.status", "model.list"),
         *("change.list", "change.show", "change.diff"),
         *("events.tail", "interfaces.list", "requests.list"),
+        *("session.list", "session.show", "session.export"),
         # Of these the verb gives to whoever is no administrator what is their own.
         *("key.create", "key.list", "key.revoke", "budget.show", "budget.report"),
     }
@@ -47,6 +48,8 @@ _DEVELOPER: Final = _VIEWER | {
     *("context.index", "context.search", "context.pack", "context.map"),
     *("context.status", "context.forget"),
     *("change.apply", "model.test", "sandbox.test"),
+    *("chat", "turn.read", "turn.begin", "turn.write", "turn.renew", "turn.end"),
+    *("session.import", "session.delete", "session.share", "session.handoff"),
 }
 _OPERATOR: Final = _VIEWER | {
     *("model.test", "model.pull", "model.update", "sandbox.test"),
@@ -73,7 +76,7 @@ GRANTS: Final[Mapping[PrincipalRole, frozenset[str]]] = {
 }
 """The actions of each role: a verb, or a verb and what it is asked to do."""
 
-NODE_VERBS: Final = frozenset({"audit", "budget", "complete", "key", "model"})
+NODE_VERBS: Final = frozenset({"audit", "budget", "complete", "key", "model", "session", "turn"})
 """Verbs that another machine may ask a node for. The others work on a user's files, which a node
 never touches: they run where the files are."""
 

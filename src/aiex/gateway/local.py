@@ -65,6 +65,7 @@ class _Streaming:
 
     def __init__(self, verb: StreamVerb[Any]) -> None:
         self.verb = verb
+        self.is_quiet: bool = getattr(verb, "is_quiet", False)
         self.decode: Callable[[Any], Any] = msgspec.json.Decoder(verb.arguments_type).decode
 
 
@@ -273,13 +274,21 @@ class LocalGateway:
         )
         self._requests[request.id] = running
         running.begin()
-        self._announce(running.admitted())
+        if not self._is_quiet(request):
+            self._announce(running.admitted())
         if self._records is not None and not streams:
             self._records.keep(running)
         return running
 
+    def _is_quiet(self, request: Request) -> bool:
+        opened = self._opened.get(request.verb)
+        return isinstance(opened, _Streaming) and opened.is_quiet
+
     def _end(self, running: Running, body: EventBody) -> Event:
         event = running.end(body)
+        if self._is_quiet(running.request):
+            del self._requests[running.request.id]
+            return event
         self._announce(running.ended())
         self._ended.append(running.request.id)
         if len(self._ended) > self._kept:

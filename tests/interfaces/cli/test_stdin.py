@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
 from aiex.core import UsageError
-from aiex.interfaces.cli.stdin import is_terminal, piped_text, read_stdin
+from aiex.interfaces.cli.stdin import Lines, is_terminal, piped_text, read_stdin
 
 Pipe = Callable[[bytes], None]
 
@@ -82,3 +83,21 @@ def test_a_closed_standard_input_has_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
     assert piped_text() is None
     assert is_terminal()
+
+
+@pytest.mark.anyio
+async def test_lines_come_one_by_one_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
+    content = "one\r\n\nzwei \u00fc\nlast".encode()
+
+    def opened() -> list[int]:
+        reads, writes = os.pipe()
+        os.write(writes, content)
+        os.close(writes)
+        (tmp_path / "lines").write_bytes(content)
+        return [reads, os.open(tmp_path / "lines", os.O_RDONLY)]
+
+    for handle in await anyio.to_thread.run_sync(opened):
+        lines = Lines(handle)
+        found = [await lines.next() for _ in range(5)]
+        os.close(handle)
+        assert found == ["one", "", "zwei \u00fc", "last", None]

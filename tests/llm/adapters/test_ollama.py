@@ -30,6 +30,7 @@ from aiex.core import (
     TextPart,
     Tool,
     ToolCallPart,
+    ToolResultPart,
     Usage,
 )
 from aiex.llm import Adapter, ModelInfo, Timeouts
@@ -150,6 +151,27 @@ async def test_everything_that_a_call_can_ask_for_is_sent() -> None:
             },
         }
     ]
+
+
+async def test_a_result_is_sent_with_the_name_of_its_tool() -> None:
+    messages = (
+        Message(role="user", parts=(TextPart(text="what is it?"),)),
+        Message(
+            role="assistant",
+            parts=(
+                ToolCallPart(id="a", name="grep", arguments="{}"),
+                ToolCallPart(id="b", name="ls", arguments="{}"),
+            ),
+        ),
+        Message(
+            role="tool",
+            parts=(ToolResultPart(id="b", text="two"), ToolResultPart(id="a", text="one")),
+        ),
+    )
+    async with FakeOllama() as server:
+        await ask(server, ModelCall(model="fake", messages=messages))
+    sent = [(one["tool_name"], one["content"]) for one in server.bodies[0]["messages"][2:]]
+    assert sent == [("ls", "two"), ("grep", "one")]
 
 
 async def test_keys_of_another_wire_are_not_sent() -> None:

@@ -22,6 +22,8 @@ COMMANDS = (
     "analyze",
     "context",
     "create",
+    "chat",
+    "session",
     "change",
     "model",
     "key",

@@ -71,6 +71,11 @@ class Console:
         self._always = color == "always"
         self._progress_shown = False
 
+    @property
+    def has_color(self) -> bool:
+        """Whether standard output is a terminal that takes colour."""
+        return self._color and (self._always or self.is_terminal)
+
     def styled(self, text: str, *styles: Style, stream: IO[str] | None = None) -> str:
         """Return *text* in *styles* where the stream (standard output) takes them."""
         stream = stream or sys.stdout

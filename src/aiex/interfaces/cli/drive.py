@@ -44,7 +44,7 @@ from aiex.interfaces.cli.hidden import Terminal, asker
 from aiex.interfaces.cli.options import Globals
 from aiex.interfaces.cli.view import View, check_form
 
-__all__ = ["OpenHouse", "Setup", "answer", "run_verb", "set_up"]
+__all__ = ["OpenHouse", "Setup", "answer", "follow", "made", "run_verb", "set_up"]
 
 
 class OpenHouse(Protocol):
@@ -179,7 +179,7 @@ def run_verb(
     """
     check_form(command or verb, setup.asked)
     shown = view or View(command or verb, setup.asked, setup.console)
-    return anyio.run(partial(_run, setup, _request(setup, verb, arguments), shown, open_house))
+    return anyio.run(partial(_run, setup, made(setup, verb, arguments), shown, open_house))
 
 
 def answer(setup: Setup, command: str, result: msgspec.Struct) -> int:
@@ -190,8 +190,21 @@ def answer(setup: Setup, command: str, result: msgspec.Struct) -> int:
     return View(command, setup.asked, setup.console).take(event) or 0
 
 
-def _request(setup: Setup, verb: str, arguments: msgspec.Struct) -> Request:
-    asked = setup.asked
+def made(
+    setup: Setup, verb: str, arguments: msgspec.Struct, *, asked: Globals | None = None
+) -> Request:
+    """Return the request for *verb*.
+
+    Args:
+        setup: What the command stands on.
+        verb: Name of the verb.
+        arguments: The verb's arguments.
+        asked: Options in the place of those of *setup*; `None` for those.
+
+    Raises:
+        UsageError: The arguments cannot be said in a request.
+    """
+    asked = asked or setup.asked
     now = datetime.now(UTC)
     return Request(
         id=new_id("req", now=now, entropy=secrets.token_bytes(10)),
@@ -228,10 +241,20 @@ def _encoded(arguments: msgspec.Struct) -> msgspec.Raw:
 
 async def _run(setup: Setup, request: Request, view: View, open_house: OpenHouse) -> int:
     gateway = await open_house(setup.loaded, setup.env, redact=setup.redact, ask=asker())
+    async with gateway:
+        try:
+            return await follow(gateway, request, view)
+        except Exception as error:  # noqa: BLE001 - raised again, outside of the gateway's tasks
+            problem = error
+    raise problem
+
+
+async def follow(gateway: Gateway, request: Request, view: View) -> int:
+    """Submit *request*, write its events and return the exit status; Ctrl-C ends the request."""
+    await gateway.submit(request)
     code = 0
     problem: Exception | None = None
-    async with gateway, anyio.create_task_group() as tasks:
-        await gateway.submit(request)
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(_cancel_on_signal, gateway, request.id)
         try:
             async for event in gateway.attach(request.id):

@@ -23,7 +23,9 @@ from aiex.interfaces.cli.view import View, check_form
 
 __all__ = ["attach", "cancel", "list_requests", "tail"]
 
-_OF_ONE_FORM = frozenset({"explain", "analyze", "create_module", "create_project", "doctor"})
+_OF_ONE_FORM = frozenset(
+    {"explain", "analyze", "chat", "create_module", "create_project", "doctor"}
+)
 """Verbs whose name says the command that they are, so that its text can be written."""
 
 

@@ -15,6 +15,9 @@ HELP: dict[str, str] = {
         '              it changes.\n'
         '  context     Search the project, and put together what a model should see of it.\n'
         '  create      Propose a module, or begin a project.\n'
+        '  chat        Talk about the project: TEXT alone, each line of standard input, or at a\n'
+        '              prompt.\n'
+        '  session     List, show, share and move what was said to the assistant.\n'
         '  change      List, show and apply what was proposed.\n'
         '  model       List, fetch, choose and test models.\n'
         '  key         Make, list and revoke the keys that programs use the gateway with.\n'
@@ -277,6 +280,86 @@ HELP: dict[str, str] = {
         '\n'
         'Options:\n'
         '  --language [python|elixir]  Its language.  [default: python]\n'
+    ),
+    'chat': (
+        'Usage: aiex chat [OPTIONS] [TEXT]\n'
+        '\n'
+        '  Talk about the project: TEXT alone, each line of standard input, or at a prompt.\n'
+        '\n'
+        'Options:\n'
+        '  --resume ID  Go on with the session ID.\n'
+        '  --continue   Go on with the newest session of this project.\n'
+        '  --fork       Go on in a copy, and leave the session be.\n'
+    ),
+    'session': (
+        'Usage: aiex session [OPTIONS]\n'
+        '\n'
+        '  List, show, share and move what was said to the assistant.\n'
+        '\n'
+        'Commands:\n'
+        '  delete   Remove the session ID and all that was said in it.\n'
+        '  export   Write the session ID as JSON, or with --format md to read, without secrets.\n'
+        '  handoff  Give the session ID to USER, who goes on with it; you may still read it.\n'
+        '  import   Take an exported session in, as a new one of this project.\n'
+        '  resume   Go on with the session ID, as aiex chat --resume does.\n'
+        '  share    Let USER read the session ID.\n'
+        '  show     Show what was said in the session ID; an admin sees only what it is.\n'
+        '\n'
+        'Options:\n'
+        '  --here       Only those of this project.\n'
+        "  --everybody  Everybody's, without what was said; takes the role admin.\n"
+        '  --most N     List at most N.  [default: 50; 1<=x<=1000]\n'
+    ),
+    'session delete': (
+        'Usage: aiex session delete [OPTIONS] ID\n'
+        '\n'
+        '  Remove the session ID and all that was said in it.\n'
+    ),
+    'session export': (
+        'Usage: aiex session export [OPTIONS] ID\n'
+        '\n'
+        '  Write the session ID as JSON, or with --format md to read, without secrets.\n'
+    ),
+    'session handoff': (
+        'Usage: aiex session handoff [OPTIONS] ID USER\n'
+        '\n'
+        '  Give the session ID to USER, who goes on with it; you may still read it.\n'
+    ),
+    'session import': (
+        'Usage: aiex session import [OPTIONS] [FILE|-]\n'
+        '\n'
+        '  Take an exported session in, as a new one of this project.\n'
+    ),
+    'session list': (
+        'Usage: aiex session list [OPTIONS]\n'
+        '\n'
+        '  List your sessions and those shared with you, the last used first.\n'
+        '\n'
+        'Options:\n'
+        '  --here       Only those of this project.\n'
+        "  --everybody  Everybody's, without what was said; takes the role admin.\n"
+        '  --most N     List at most N.  [default: 50; 1<=x<=1000]\n'
+    ),
+    'session resume': (
+        'Usage: aiex session resume [OPTIONS] ID [TEXT]\n'
+        '\n'
+        '  Go on with the session ID, as aiex chat --resume does.\n'
+        '\n'
+        'Options:\n'
+        '  --fork  Go on in a copy.\n'
+    ),
+    'session share': (
+        'Usage: aiex session share [OPTIONS] ID USER\n'
+        '\n'
+        '  Let USER read the session ID.\n'
+        '\n'
+        'Options:\n'
+        '  --remove  Let USER read it no more.\n'
+    ),
+    'session show': (
+        'Usage: aiex session show [OPTIONS] ID\n'
+        '\n'
+        '  Show what was said in the session ID; an admin sees only what it is.\n'
     ),
     'change': (
         'Usage: aiex change [OPTIONS]\n'

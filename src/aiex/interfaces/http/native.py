@@ -1,4 +1,4 @@
-"""Aiex's own API, under `/api/v1`: keys, budgets, health, requests and events, for programs.
+"""Aiex's own API, under `/api/v1`: keys, budgets, sessions, requests and events, for programs.
 
 Imported when it is first asked for. Everything goes through the gateway, as from any other door;
 what somebody may do is decided by their roles there, and here for what is no verb.
@@ -54,6 +54,7 @@ from aiex.gateway import Gateway
 from aiex.gateway.admission import from_afar
 from aiex.interfaces.http.answers import JSON, Send, StatusError
 from aiex.interfaces.http.bodies import read_body
+from aiex.interfaces.http.sessions import SESSION_ROUTES, AskedOfSession
 from aiex.interfaces.http.wires import encode_comment, encode_event
 
 __all__ = ["PREFIX", "Call", "NativeApi", "query_of"]
@@ -179,6 +180,8 @@ class NativeApi:
             "/events": {"GET": self._events},
             "/broadcast": {"POST": self._broadcast},
         }
+        for path, asked in SESSION_ROUTES.items():
+            self._routes[path] = {method: self._session(make) for method, make in asked.items()}
 
     async def __call__(self, method: str, path: str, call: Call) -> None:
         """Answer *call* to *path*, the address without its prefix.
@@ -266,6 +269,12 @@ class NativeApi:
         asked = _read(await call.body(), BudgetAsked)
         arguments = BudgetArguments(action="set", **msgspec.structs.asdict(asked))
         await self._verb(call, "budget", arguments)
+
+    def _session(self, made: AskedOfSession) -> _Handler:
+        async def handler(call: Call, name: str) -> None:
+            await self._verb(call, "session", made(name, call.query, await call.body()))
+
+        return handler
 
     async def _verb(self, call: Call, verb: str, arguments: msgspec.Struct) -> None:
         data = await self._answer_of(call, verb, arguments)
@@ -410,7 +419,7 @@ class NativeApi:
 def _pattern(path: str) -> tuple[str, str]:
     """Return the pattern that *path* is one of, and the name in it."""
     parts = path.split("/")
-    if len(parts) > 2 and parts[1] in {"keys", "requests"}:
+    if len(parts) > 2 and parts[1] in {"keys", "requests", "sessions"}:
         name, parts[2] = parts[2], "*"
         return "/".join(parts), name
     return path, ""

@@ -29,6 +29,8 @@ from aiex.core import (
     OverloadedError,
     ProviderError,
     ReasoningPart,
+    ToolCallPart,
+    ToolResultPart,
 )
 from aiex.llm.adapters.http import Upstream, UpstreamAdapter
 from aiex.llm.estimates import DEFAULT_OUTPUT
@@ -149,7 +151,7 @@ class OllamaAdapter(UpstreamAdapter):
             left = timeouts.total - (anyio.current_time() - begun_at)
             deltas = self._upstream.stream(
                 "/api/chat",
-                ollama.encode_request(_uncut(call, window)),
+                ollama.encode_request(_uncut(_named(call), window)),
                 decoder=ollama.StreamDecoder(),
                 decode_reply=ollama.decode_reply,
                 timeouts=msgspec.structs.replace(timeouts, first_token=wait, total=left),
@@ -309,6 +311,22 @@ class OllamaAdapter(UpstreamAdapter):
             if isinstance(error.__cause__, OSError):
                 error.hint = "start it with: ollama serve"
             raise
+
+
+def _named(call: ModelCall) -> ModelCall:
+    """Return *call* with the name of its tool on every result: Ollama matches them by it."""
+    names: dict[str, str] = {}
+    messages = []
+    for message in call.messages:
+        names |= {part.id: part.name for part in message.parts if isinstance(part, ToolCallPart)}
+        parts = tuple(
+            msgspec.structs.replace(part, name=part.name or names.get(part.id))
+            if isinstance(part, ToolResultPart)
+            else part
+            for part in message.parts
+        )
+        messages.append(msgspec.structs.replace(message, parts=parts))
+    return msgspec.structs.replace(call, messages=tuple(messages))
 
 
 def _uncut(call: ModelCall, window: int) -> ModelCall:

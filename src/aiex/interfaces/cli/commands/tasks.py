@@ -15,6 +15,7 @@ TASKS = (
         "Understand code", ("aiex explain FILE", "aiex explain FILE::SYMBOL", "aiex explain diff")
     ),
     Task("Understand an error", ("python app.py 2>&1 | aiex explain error",)),
+    Task("Ask about a project", ('aiex chat "QUESTION"', "aiex chat", "aiex session list")),
     Task("Look over a project", ("aiex analyze", "aiex analyze hotspots", "aiex analyze deps")),
     Task("Guard a change", ("aiex analyze diff --fail-on medium",)),
     Task(
