@@ -194,6 +194,15 @@ async def test_a_server_that_wants_no_more_is_asked_no_more(answer: bytes) -> No
     assert not connection.is_reusable
 
 
+async def test_an_answer_has_none_of_the_headers_of_the_one_before() -> None:
+    connection, _ = asked()
+    connection.data_received(PLAIN)
+    await body_of(connection)
+    connection.ask(b"GET / HTTP/1.1\r\n\r\n", b"")
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert connection.headers == {b"content-length": b"0"}
+
+
 async def test_a_request_that_is_not_out_yet_keeps_its_connection_from_another() -> None:
     connection, wire = asked()
     wire.unsent = 1

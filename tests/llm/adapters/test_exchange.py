@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -298,8 +299,14 @@ async def test_what_is_small_but_becomes_large_is_refused() -> None:
         serving(always(bomb)) as server,
         upstream(server.url, max_reply_bytes=1_000_000) as to,
     ):
-        with pytest.raises(OverloadedError, match="larger than 1000000 bytes"):
-            await to.request("GET", "/models", timeouts=PATIENT)
+        tracemalloc.start()
+        try:
+            with pytest.raises(OverloadedError, match="larger than 1000000 bytes"):
+                await to.request("GET", "/models", timeouts=PATIENT)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most < 10_000_000
 
 
 async def test_what_says_that_it_is_compressed_and_is_not_is_an_error() -> None:
