@@ -23,12 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_SOURCES = frozenset("c cc cpp ex exs go h hpp java js jsx kt php py rb rs ts tsx vue".split())
+_SOURCES = re.compile(r"\.(?:c|cc|cpp|exs?|go|h|hpp|java|jsx?|kt|php|py|rb|rs|tsx?|vue)$")
 _BESIDE = re.compile(
     r"(^|/)(__tests__|benchmarks?|dist|docs?|examples?|node_modules|scripts|spec|static|tests?"
     r"|vendor)/|(^|/)test_|[._]test\.|[._]spec\.|Tests?\.java$|_spec\."
 )
-_NO_QUESTION = re.compile(r"(?i)^(bump|changelog|chore\(deps|merge|prepare|release|revert|update dep)")
+_NO_QUESTION = re.compile(
+    r"(?i)^(bump|changelog|chore\(deps|merge|prepare|release|revert|update dep)"
+)
 _NOISE = re.compile(
     r"(?im)^(?:[\w-]+-by|change-id|closes|fixes|refs?|see):? .*$|\(?(?:gh-|#)\d+\)?"
 )
@@ -89,7 +91,7 @@ def questions(git: Clone, name: str, back: int) -> Iterator[dict[str, Any]]:
     for commit in reversed(commits[:-1]):
         changes = git("diff-tree", "-r", "--no-commit-id", "--name-status", f"{commit}^", commit)
         files = [line[2:] for line in changes.splitlines() if line.startswith("M\t")]
-        files = [f for f in files if f.rpartition(".")[2] in _SOURCES and not _BESIDE.search(f)]
+        files = [f for f in files if _SOURCES.search(f) and not _BESIDE.search(f)]
         query = question_of(git("log", "--max-count=1", "--format=%B", commit))
         if not 0 < len(files) <= _MOST_FILES or len(query.split()) < _LEAST_WORDS:
             continue
@@ -97,14 +99,12 @@ def questions(git: Clone, name: str, back: int) -> Iterator[dict[str, Any]]:
             git("rev-parse", f"{snapshot}:{f}") == git("rev-parse", f"{commit}^:{f}") for f in files
         ):
             continue
-        truth = [
-            {"path": f, "ranges": changed_lines(diff)}
-            for f in files
-            if _HUNK.search(
-                diff := git("diff-tree", "-p", "-U0", "--no-commit-id", f"{commit}^", commit, "--", f)
-            )
-        ]
-        lines = sum(last - first + 1 for one in truth for first, last in one["ranges"])
+        truth: dict[str, list[list[int]]] = {}
+        for path in files:
+            diff = git("diff-tree", "-p", "-U0", "--no-commit-id", f"{commit}^", commit, "--", path)
+            if ranges := changed_lines(diff):
+                truth[path] = ranges
+        lines = sum(last - first + 1 for ranges in truth.values() for first, last in ranges)
         if 0 < lines <= _MOST_LINES:
             yield {
                 "id": f"{name.rpartition('/')[2]}-{commit[:8]}",
@@ -112,8 +112,8 @@ def questions(git: Clone, name: str, back: int) -> Iterator[dict[str, Any]]:
                 "snapshot": snapshot,
                 "commit": commit,
                 "query": query,
-                "truth_files": [one["path"] for one in truth],
-                "truth_lines": truth,
+                "truth_files": list(truth),
+                "truth_lines": [{"path": p, "ranges": r} for p, r in truth.items()],
             }
 
 

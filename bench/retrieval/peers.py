@@ -14,6 +14,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from typing import Any
 _RANKED, _LOOKED_AT = 50, 300
 _LINES = 40
 _LARGEST = 1 << 20
-_SOURCES = frozenset("c cc cpp ex exs go h hpp java js jsx kt php py rb rs ts tsx vue".split())
+_SOURCES = re.compile(r"\.(?:c|cc|cpp|exs?|go|h|hpp|java|jsx?|kt|php|py|rb|rs|tsx?|vue)$")
 
 Spans = list[dict[str, Any]]
 Search = Callable[[str, int], Spans]
@@ -68,7 +69,7 @@ def sources(root: Path) -> Iterator[tuple[str, list[str]]]:
         folders[:] = [name for name in folders if name not in {".git", "node_modules"}]
         for name in names:
             path = Path(folder, name)
-            if name.rpartition(".")[2] in _SOURCES and path.stat().st_size <= _LARGEST:
+            if _SOURCES.search(name) and path.stat().st_size <= _LARGEST:
                 yield str(path.relative_to(root)), path.read_text("utf-8", "replace").split("\n")
 
 
@@ -97,7 +98,9 @@ def plain(root: Path, *, lines: int | None) -> tuple[Search, int]:
             words([query]), k=min(limit, len(pieces)), show_progress=False
         )
         return [
-            dict(zip(("path", "start", "end", "score"), (*pieces[number], float(score)), strict=True))
+            dict(
+                zip(("path", "start", "end", "score"), (*pieces[number], float(score)), strict=True)
+            )
             for number, score in zip(numbers[0], scores[0], strict=True)
             if score > 0
         ]
