@@ -305,7 +305,8 @@ def same(body: Any, api: str) -> Any:
     - `is_error: false`, `ttl: 5m` and `type: message` are the defaults;
     - `output_format` is the beta's name of `output_config.format`;
     - `stream` and `stream_options`: the adapters always stream and always ask for the usage;
-    - `truncate`, `shift` and `num_ctx`: the adapter of Ollama always names them;
+    - `truncate`, `shift` and `num_ctx`: the adapter of Ollama always names them, and the tool
+      of a result (`tool_name`), by its call;
     - empty `content` beside tool calls is none.
     """
     body = {key: value for key, value in body.items() if key not in {"stream", "stream_options"}}
@@ -317,6 +318,10 @@ def same(body: Any, api: str) -> Any:
         body = {key: value for key, value in body.items() if key not in {"truncate", "shift"}}
         options = body.get("options") or {}
         body["options"] = {key: value for key, value in options.items() if key != "num_ctx"}
+        body["messages"] = [
+            {key: value for key, value in message.items() if key != "tool_name"}
+            for message in body["messages"]
+        ]
     return plain(body, "")
 
 
