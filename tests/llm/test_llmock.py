@@ -108,6 +108,16 @@ class Control:
         async with self._session.get(f"{self.url}/_llmock/verdict") as response:
             return await response.json()
 
+    async def wait(self, seconds: float) -> None:
+        """Wait, as a client that tries again does, and until no request is being answered.
+
+        llmock takes for another call what begins before it has noticed that the last attempt was
+        left, which on a loaded machine takes a while.
+        """
+        await anyio.sleep(seconds)
+        async with self._session.get(f"{self.url}/_llmock/requests") as response:
+            response.raise_for_status()
+
     async def queue(self, **behavior: Any) -> None:
         body = json.dumps({"behaviors": [behavior]})
         async with self._session.post(f"{self.url}/_llmock/scenario", data=body) as response:
@@ -297,25 +307,21 @@ class Records:
         self.outcomes.append(call.outcome)
 
 
-def coordinator_for(wire: str, url: str, sink: CallSink) -> Coordinator:
+def coordinator_for(wire: str, control: Control, sink: CallSink) -> Coordinator:
     name = PROVIDER_OF[wire]
     pricing = Pricing(PriceTable(version="none", providers={}))
     return Coordinator(
-        Providers([Provider(name=name, open=lambda: adapter_for(wire, url))], pricing=pricing),
+        Providers(
+            [Provider(name=name, open=lambda: adapter_for(wire, control.url))], pricing=pricing
+        ),
         pricing=pricing,
         counter=TokenCounter(),
         sink=sink,
         clock=SystemClock(),
         entropy=lambda: 0.2,
         timeouts={name: Timeouts(first_token=20, between_chunks=0.3)},
-        sleep=later,
+        sleep=control.wait,
     )
-
-
-async def later(seconds: float) -> None:
-    """Wait longer than a client would have to: llmock takes for another call what begins before
-    it has noticed that the last attempt was left, which on a loaded machine takes a while."""
-    await anyio.sleep(seconds + 0.5)
 
 
 async def ask(coordinator: Coordinator, wire: str, text: str) -> ModelReply:
@@ -348,7 +354,7 @@ async def test_llmock_finds_nothing_to_fail_in_our_client(wire: str, control: Co
     said = "one two three four five six seven eight"
     await control.queue(type="reply", text=said, times=None)
     records = Records()
-    async with coordinator_for(wire, control.url, records) as coordinator:
+    async with coordinator_for(wire, control, records) as coordinator:
         for number, faults in enumerate(TRANSIENT):
             for fault in faults:
                 await control.queue(**fault)

@@ -126,7 +126,7 @@ def _stems_of(terms: Mapping[str, float]) -> dict[str, float]:
 def _names_in(lines: Iterable[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for line in lines:
-        for match in _NAME.finditer(line):
+        for match in _NAME.finditer(_PATH.sub(_blank_path, line)):
             found.setdefault(re.split(r"\.|::|->|#", match[0])[-1])
         for quoted in _QUOTES.findall(line):
             inside = "".join(quoted)
@@ -139,14 +139,25 @@ def _places(text: str) -> tuple[tuple[str, ...], tuple[Frame, ...]]:
     frames = {(frame.path, frame.line): frame for frame in read_traceback(text).frames}
     paths: dict[str, None] = {}
     for match in _PATH.finditer(text):
-        path = match[1].removeprefix("./").strip("/")
-        if not path or ("/" not in match[1] and not _is_file(path)):
+        path = _path_in(match)
+        if not path:
             continue
         if match[2] is not None:
             frames.setdefault((path, int(match[2])), Frame(path=path, line=int(match[2])))
         else:
             paths.setdefault(path)
     return tuple(paths), tuple(frames.values())
+
+
+def _path_in(match: re.Match[str]) -> str:
+    """Return the path that was matched; empty if it is none."""
+    path = match[1].removeprefix("./").strip("/")
+    return path if "/" in match[1] or _is_file(path) else ""
+
+
+def _blank_path(match: re.Match[str]) -> str:
+    """Return what stands in the place of a match where no path is to be read as a name."""
+    return " " if _path_in(match) else match[0]
 
 
 def _is_file(name: str) -> bool:

@@ -50,6 +50,7 @@ VerbOpener = Callable[[], "Verb[Any] | StreamVerb[Any]"]
 _WIRE_EVENTS = 1000  # kept of an answer that streams, and only in memory
 _WIRE_BYTES = 32 * 1024
 _LAST_WAIT = 5.0  # seconds that a verb may take to stop
+_MORE_TIME = "allow more with --timeout SECONDS"
 
 
 class _Working:
@@ -301,7 +302,7 @@ class LocalGateway:
         body: EventBody | None = None
         try:
             with running.scope or anyio.CancelScope(), anyio.move_on_after(seconds) as timer:
-                body = await _outcome(opened.verb, arguments, running)
+                body = await self._outcome(opened.verb, arguments, running)
             if timer.cancelled_caught:
                 body = Failed(error=_too_late(seconds).info())
         finally:
@@ -355,11 +356,28 @@ class LocalGateway:
                 raise
         except Exception as error:  # noqa: BLE001 - the boundary of a request
             running.was_cancelled()
-            last = Failed(error=_info_of(running.stop or error))
+            last = self._failed(running.stop or error, request)
         finally:
             if last is None:
                 self._end(running, _interrupted(running))
         yield self._end(running, last)
+
+    async def _outcome(
+        self, verb: Verb[Any], arguments: msgspec.Struct, running: Running
+    ) -> EventBody:
+        """Return the last event of a verb; of errors, only cancellation passes through."""
+        try:
+            return await verb.run(arguments, running)
+        except Exception as error:  # noqa: BLE001 - the boundary of a request
+            return self._failed(error, running.request)
+
+    def _failed(self, error: Exception, request: Request) -> Failed:
+        """Return the last event of a request that *error* ended."""
+        info = _info_of(error)
+        is_late = request.deadline is not None and self._clock.now() >= request.deadline
+        if is_late and info.code == DeadlineError.code and info.hint is None:
+            info = msgspec.structs.replace(info, hint=_MORE_TIME)  # a verb noticed it before us
+        return Failed(error=info)
 
     async def attach(self, request_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """Yield the request's events above *after* to the last one."""
@@ -405,16 +423,8 @@ def _expire(running: Running, seconds: float) -> None:
 def _too_late(seconds: float | None) -> DeadlineError:
     return DeadlineError(
         f"the {seconds or 0:g} s allowed for the request have passed",
-        hint="allow more with --timeout SECONDS",
+        hint=_MORE_TIME,
     )
-
-
-async def _outcome(verb: Verb[Any], arguments: msgspec.Struct, running: Running) -> EventBody:
-    """Return the last event of a verb; of errors, only cancellation passes through."""
-    try:
-        return await verb.run(arguments, running)
-    except Exception as error:  # noqa: BLE001 - the boundary of a request
-        return Failed(error=_info_of(error))
 
 
 def _info_of(error: Exception) -> ErrorInfo:

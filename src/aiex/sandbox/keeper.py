@@ -368,7 +368,7 @@ class _Keeper:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake, 512)
                 ended = self._reap(child)
-            if self._told in ready or (ended is not None and not told):
+            if self._told in ready or ended is not None:  # it may have told since the poll
                 told += self._heard()
             if ended is None and len(told) > 1:
                 ended = told[1]
