@@ -17,7 +17,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -256,26 +256,29 @@ class ContextIndex:
 
     def compare(self, files: Sequence[FileStat]) -> Changed:
         """Return how *files*, all of the project's, differ from what is indexed."""
-        rows = {
-            path: (stamp, seen, digest)
-            for path, *stamp, seen, digest in self._table.execute(
-                "SELECT path, size, mtime, ctime, inode, device, seen, digest FROM file"
-            )
-        }
+        columns = "path, size, mtime, ctime, inode, device, seen"
+        rows = {row[0]: row for row in self._table.execute(f"SELECT {columns} FROM file")}  # noqa: S608
         touched: list[FileStat] = []
-        digests: dict[str, str] = {}
+        known: list[FileStat] = []
         for file in files:
             row = rows.pop(os.fsencode(file.path), None)
             if row is None:
                 touched.append(file)
                 continue
-            stamp, seen, digest = row
-            is_settled = max(file.mtime_ns, file.ctime_ns) + _RACY_NS < seen
+            stamp = row[1:-1]
+            is_settled = max(file.mtime_ns, file.ctime_ns) + _RACY_NS < row[-1]
             if not is_settled or stamp != _stamp(file):
                 touched.append(file)
-                digests[file.path] = digest
+                known.append(file)
+        digests = self._digests_of(known)
         gone = tuple(os.fsdecode(path) for path in rows)
         return Changed(touched=tuple(touched), gone=gone, digests=digests)
+
+    def _digests_of(self, files: Iterable[FileStat]) -> dict[str, str]:
+        """Return the digests of those of *files* that are known, however many others write."""
+        query = "SELECT digest FROM file WHERE path = ?"
+        rows = ((f.path, self._table.execute(query, (os.fsencode(f.path),))) for f in files)
+        return {path: row[0] for path, found in rows for row in found}
 
     @contextmanager
     def updating(self, *, patience: float = 10.0) -> Iterator[IndexUpdate | None]:
@@ -647,8 +650,8 @@ def _printable(path: str) -> str:
     return path.encode("utf-8", "replace").decode()
 
 
-def _stamp(file: FileStat) -> list[int]:
-    return [file.size, file.mtime_ns, file.ctime_ns, file.inode, file.device]
+def _stamp(file: FileStat) -> tuple[int, ...]:
+    return (file.size, file.mtime_ns, file.ctime_ns, file.inode, file.device)
 
 
 def _is_panic(error: BaseException) -> bool:

@@ -140,6 +140,8 @@ def protected_by(
         extra: Further protected names, as `folded` gives them.
     """
     for name in names:
+        if not extra and name.isascii() and not name.startswith(".") and "~" not in name:
+            continue  # it folds to itself, and every protected name begins with a dot
         never, never_written, plain = _protection(name)
         if never or (never_written and access == "write") or (extra and plain in extra):
             return name

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 
 import msgspec
 
@@ -38,6 +39,7 @@ _NOT_OURS = frozenset(
         "deps",
     }
 )
+_NAME = attrgetter("name")
 _ONLY_WITH_MIX = frozenset({"_build", "deps"})
 
 
@@ -343,7 +345,7 @@ def _files(
     try:
         with os.scandir(folder) as listing:
             # One more than may be looked at, to see that there are more; never all of millions.
-            found = sorted(islice(listing, budget[0] + 1), key=lambda entry: entry.name)
+            found = sorted(islice(listing, budget[0] + 1), key=_NAME)
     except OSError as error:
         left_out.add(prefix or ".", _reason(error))
         return
@@ -384,6 +386,8 @@ def _is_filled_by_a_tool(name: str, siblings: set[str]) -> bool:
 
 
 def _odd(path: str) -> str | None:
+    if path.isascii() and path.isprintable():
+        return None  # nearly all are
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
