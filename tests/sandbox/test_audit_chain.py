@@ -88,7 +88,8 @@ DAMAGES: dict[str, tuple[Callable[[list[bytes]], list[bytes]], str, int]] = {
     "a refusal becomes a permission": (
         lambda x: [*x[:4], x[4].replace(b'"op"', b'"po"', 1), *x[5:]], "edited", 5),
     "two records in a row are changed": (
-        lambda x: [*x[:4], x[4].replace(b"f5.py", b"g5.py"), x[5].replace(b"f6.py", b"g6.py"), *x[6:]],
+        lambda x: [*x[:4], x[4].replace(b"f5.py", b"g5.py"),
+                   x[5].replace(b"f6.py", b"g6.py"), *x[6:]],
         "edited", 5),
     "a record is removed": (lambda x: [*x[:4], *x[5:]], "removed", 5),
     "the first record is removed": (lambda x: x[1:], "removed", 1),
