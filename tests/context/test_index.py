@@ -10,13 +10,15 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from tests.context.indexes import indexed, read, refresh, stats_of
 
 from aiex.context import ContextIndex, Selector, understand
-from aiex.core import StoreError
+from aiex.core import StoreBusyError, StoreError
 
 FILES = {
     "shop/cart.py": "class Cart:\n    def total(self):\n        return self.weigh()\n",
@@ -124,10 +126,10 @@ def test_an_error_on_the_way_takes_everything_back(tmp_path: Path) -> None:
 
 def test_one_writes_and_another_is_told_to_come_back(tmp_path: Path) -> None:
     with indexed(FILES, tmp_path) as (index, root):
-        other = ContextIndex(tmp_path / "indexes", str(root))
+        other = ContextIndex(tmp_path / "indexes", str(root), patience=0.05)
         with other, index.updating() as update:
             assert update is not None
-            with other.updating(patience=0.05) as second:
+            with other.updating() as second:
                 assert second is None
             assert found(other, "cart total")[0] == "shop/cart.py"
         with ContextIndex(tmp_path / "indexes", str(root)) as again, again.updating() as update:
@@ -220,6 +222,45 @@ def test_what_is_forgotten_is_gone(tmp_path: Path) -> None:
         index.forget()
 
         assert not index.folder.exists()
+
+
+def test_of_many_that_begin_at_once_one_makes_the_index_and_nobody_takes_it_for_damaged(
+    tmp_path: Path,
+) -> None:
+    (root := tmp_path / "root").mkdir()
+    start = Barrier(6)
+
+    def begin(folder: Path) -> str:
+        start.wait()
+        with ContextIndex(folder, str(root)) as index:
+            index.compare([])
+            return index.rebuilt
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(30):
+            assert set(pool.map(begin, [tmp_path / str(number)] * 6)) == {""}
+
+
+def test_who_has_an_index_open_that_another_made_anew_writes_nothing_to_it(tmp_path: Path) -> None:
+    with indexed(FILES, tmp_path) as (old, root):
+        with ContextIndex(tmp_path / "indexes", str(root)) as other:
+            other.forget()
+        with old.updating() as update:
+            assert update is None
+        with ContextIndex(tmp_path / "indexes", str(root)) as new:
+            assert sorted(refresh(new, root)) == sorted(FILES)
+            with old.updating() as update:
+                assert update is None
+
+
+def test_an_index_that_somebody_writes_to_is_not_forgotten(tmp_path: Path) -> None:
+    with indexed(FILES, tmp_path) as (index, root), index.updating():
+        other = ContextIndex(tmp_path / "indexes", str(root), patience=0.05)
+        with pytest.raises(StoreBusyError, match="writing to it"):
+            other.forget()
+
+    with ContextIndex(tmp_path / "indexes", str(root)) as index:
+        assert found(index, "cart total weigh")[0] == "shop/cart.py"
 
 
 KILLED = """

@@ -101,7 +101,7 @@ class Indexer:
         """
         async with self.opened(run) as fresh:
             if rebuild:
-                fresh.index.forget()
+                await anyio.to_thread.run_sync(fresh.index.forget)
                 await anyio.to_thread.run_sync(fresh.index.__enter__)
             await self._refresh(fresh, run)
             yield fresh

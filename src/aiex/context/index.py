@@ -5,7 +5,8 @@ is built anew, and `ContextIndex.rebuilt` says why. The table says of each file 
 when it was read, so that only what was touched is read again, and only what changed is indexed.
 
 A file's pieces are committed before its row is written: after a kill in between it is indexed once
-more. One process writes at a time; others search what is there.
+more. One process writes at a time; others search what is there. One process makes or deletes it at
+a time, while nobody writes; who has it open then notices before they write.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from aiex.code import CHUNK_VERSION, Chunk, FileFacts, FileKind
 from aiex.context.cache import FileStat
 from aiex.context.query import Query
 from aiex.context.terms import joined_terms
-from aiex.core import StoreError
+from aiex.core import StoreBusyError, StoreError
 
 __all__ = [
     "INDEX_VERSION",
@@ -159,26 +160,31 @@ class ContextIndex:
     Args:
         folder: Where the indexes of all projects are.
         root: Absolute path of the project.
+        patience: Seconds that other processes are waited for.
 
     Attributes:
         rebuilt: Why the index was built anew; empty if it was not.
     """
 
-    def __init__(self, folder: Path, root: str) -> None:
+    def __init__(self, folder: Path, root: str, *, patience: float = 10.0) -> None:
         name = hashlib.blake2b(os.fsencode(root), digest_size=10).hexdigest()
         self._root = root
         self._folder = folder / name
+        self._patience = patience
         self.rebuilt = ""
 
     def __enter__(self) -> Self:
-        try:
-            self._open()
-        except _DAMAGE as error:
-            self._rebuild(f"it could not be read: {error}")
-        except BaseException as error:
-            if not _is_panic(error):
-                raise
-            self._rebuild("it is damaged")
+        # To make a database is nothing that SQLite lets several processes do at once.
+        with self._alone():
+            try:
+                self._open()
+            except _DAMAGE as error:
+                self._refuse_if_busy(error)
+                self._rebuild(f"it could not be read: {error}")
+            except BaseException as error:
+                if not _is_panic(error):
+                    raise
+                self._rebuild("it is damaged")
         return self
 
     def __exit__(
@@ -195,11 +201,13 @@ class ContextIndex:
         return self._folder
 
     def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        path = self._folder / "files.db"
         self._table = sqlite3.connect(
-            self._folder / "files.db", isolation_level=None, timeout=10, check_same_thread=False
+            path, isolation_level=None, timeout=self._patience, check_same_thread=False
         )
         try:
+            self._inode = path.stat().st_ino
             self._table.execute("PRAGMA journal_mode=WAL")
             self._table.execute("PRAGMA synchronous=NORMAL")
             self._table.execute("BEGIN IMMEDIATE")  # of several that begin, one makes it
@@ -235,22 +243,88 @@ class ContextIndex:
         elif "updated" in found and not all((text / "meta.json").exists() for text in texts):
             raise ValueError("a part of it is missing")
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one who makes or deletes this index.
+
+        Raises:
+            StoreError: Another process does for too long, or nothing can be written there.
+        """
+        path = self._folder.with_suffix(".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = path.open("w")
+        except OSError as error:
+            raise self._unmakable(error) from error
+        with lock:
+            if not _locked(lock.fileno(), self._patience):
+                raise self._busy("opening it")
+            yield
+
     def _rebuild(self, reason: str) -> None:
         self.rebuilt = reason
-        self.forget()
+        self._delete()
         try:
             self._open()
         except _DAMAGE as error:
-            raise StoreError(
-                f"the index in {self._folder} cannot be made: {error}",
-                hint="look at the folder's permissions and at the space on its disk",
-            ) from error
+            self._refuse_if_busy(error)
+            raise self._unmakable(error) from error
 
     def forget(self) -> None:
-        """Delete the index; it must not be used afterwards, but may be entered again."""
+        """Delete the index; it must not be used afterwards, but may be entered again.
+
+        Raises:
+            StoreError: Another process writes to it.
+        """
         with suppress(AttributeError):
             self._table.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with self._alone():
+            self._delete()
+
+    def _delete(self) -> None:
+        with self._writing() as is_ours:
+            if not is_ours:
+                raise self._busy("writing to it")
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[bool]:
+        """Be the only one who writes to what is in the folder; say whether that is so."""
+        try:
+            lock = (self._folder / "lock").open("w")
+        except (FileNotFoundError, NotADirectoryError):  # there is nothing that others write to
+            yield True
+            return
+        except OSError as error:
+            raise self._unmakable(error) from error
+        with lock:
+            yield _locked(lock.fileno(), self._patience)
+
+    def _is_replaced(self) -> bool:
+        """Return whether another process has deleted what this one has open."""
+        try:
+            return (self._folder / "files.db").stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def _refuse_if_busy(self, error: BaseException) -> None:
+        """Raise an error if *error* says that others are at work, which is no damage."""
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise self._busy("changing it") from error
+
+    def _busy(self, what: str) -> StoreBusyError:
+        return StoreBusyError(
+            f"another process has been {what} for {self._patience:g} s: the index in "
+            f"{self._folder}",
+            hint="try again once it has ended",
+        )
+
+    def _unmakable(self, error: BaseException) -> StoreError:
+        return StoreError(
+            f"the index in {self._folder} cannot be made: {error}",
+            hint="look at the folder's permissions and at the space on its disk",
+        )
 
     # ------------------------------------------------------------ keeping up
 
@@ -281,16 +355,15 @@ class ContextIndex:
         return {path: row[0] for path, found in rows for row in found}
 
     @contextmanager
-    def updating(self, *, patience: float = 10.0) -> Iterator[IndexUpdate | None]:
+    def updating(self) -> Iterator[IndexUpdate | None]:
         """Hand out what writes to the index; `None` if another process writes for too long.
 
-        What was written is there once the block ends; an error takes it all back.
+        `None` as well if another one has made the index anew, since this one has the old one open.
 
-        Args:
-            patience: Seconds to wait for another process.
+        What was written is there once the block ends; an error takes it all back.
         """
-        with (self._folder / "lock").open("w") as lock:
-            if not _locked(lock.fileno(), patience):
+        with self._writing() as is_ours:
+            if not is_ours or self._is_replaced():
                 yield None
                 return
             self._code.reload()  # what others wrote meanwhile
