@@ -74,8 +74,10 @@ WIRES = ["chat", "responses", "messages"]
 @pytest.fixture(scope="module")
 def llmock_url() -> Iterator[str]:
     program = Path(sys.executable).with_name("llmock")
+    # Paced: a whole reply that was written at once leaves no chunk at which it could notice that
+    # the client has stopped reading.
     process = subprocess.Popen(
-        [program, "serve", "--port", "0", "--log-level", "info"],
+        [program, "serve", "--port", "0", "--log-level", "info", "--stream-chunk-delay-ms=20"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
